@@ -1,0 +1,1 @@
+"""Server: runs models for someone, over HTTP and offline."""

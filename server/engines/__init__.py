@@ -1,0 +1,1 @@
+"""Engines: adapters between a model runtime and the ports of `trimtab.strategies.core.engine`."""

@@ -1,0 +1,1 @@
+"""Strategies: how a request is aligned. Model-free: no torch, no HTTP."""

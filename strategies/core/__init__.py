@@ -1,0 +1,1 @@
+"""Core: the nouns every strategy speaks: messages, ports, roles, context, errors."""

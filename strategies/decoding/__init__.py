@@ -1,0 +1,1 @@
+"""Decoders: strategies that turn a prompt into an answer."""

@@ -1,0 +1,1 @@
+"""Prompts: this project's own texts, versioned and hashed."""

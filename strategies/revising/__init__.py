@@ -1,0 +1,1 @@
+"""Revisers: strategies that change a draft answer."""

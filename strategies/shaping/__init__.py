@@ -1,0 +1,1 @@
+"""Shapers: strategies that change the prompt before decoding."""
