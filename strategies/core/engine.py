@@ -37,7 +37,7 @@ class Params:
     """Also the raw log-probabilities of these ids at each position (token level only)."""
     allowed_token_ids: tuple[int, ...] = ()
     """Only these ids may be sampled (token level only)."""
-    logit_bias: Mapping[int, float] = field(default_factory=lambda: EMPTY)
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     ignore_eos: bool = False
     min_tokens: int = 0
     native: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
@@ -133,15 +133,11 @@ class TokensPort(Protocol):
         """The text of ids, control tokens left out."""
         ...
 
-    def generate(
-        self, prompt_token_ids: Sequence[int], params: Params, call: Call
-    ) -> AsyncGenerator[TokenDelta, None]:
+    def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
         """Continuations of a list of ids."""
         ...
 
-    async def next_logprobs(
-        self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call
-    ) -> tuple[float, ...]:
+    async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
         """Raw log-probabilities, in nats, of each candidate id as the next token."""
         ...
 

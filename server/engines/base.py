@@ -1,0 +1,123 @@
+"""What the server asks of every engine: a life, ports for strategies, a wire face for requests nothing shapes, a tokenizer.
+
+An engine implements either the *messages* port or the wire face natively; `trimtab.server.engines.faces` derives the other.
+The wire face speaks OpenAI's JSON objects as dicts (whole answers) and JSON strings (stream chunks, without `data: `), so that
+a passed-through request costs nothing and loses nothing.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from trimtab.strategies.core.engine import Call, Capabilities, Ports
+
+Wire = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether an engine serves now."""
+
+    state: Literal["starting", "ready", "restarting", "failed", "closed"]
+    reason: str = ""
+    retry_after_s: float = 5.0
+
+
+class WireFace(Protocol):
+    """OpenAI objects in and out. Errors are `trimtab.strategies.core.errors`; closing a stream aborts its work.
+
+    `body` is a validated request without `alignment`; its `messages` are trusted to be well-formed. `model` in answers is the
+    caller's `body["model"]`. Answers carry ids of their own (`chatcmpl-...`, `cmpl-...`).
+    """
+
+    async def chat(self, body: Mapping[str, Any], call: Call) -> Wire:
+        """A `chat.completion` object."""
+        ...
+
+    def chat_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
+        """`chat.completion.chunk` objects as JSON strings: role first, finish last, then usage where asked for; no [DONE].
+
+        Errors before the first chunk are raised by the first step of the generator, before anything is yielded.
+        """
+        ...
+
+    async def completion(self, body: Mapping[str, Any], call: Call) -> Wire:
+        """A `text_completion` object; prompts may be strings or token ids, one or many; echo and logprobs honoured."""
+        ...
+
+    def completion_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
+        """`text_completion` chunks as JSON strings; no [DONE]."""
+        ...
+
+
+class TokenizerFace(Protocol):
+    """What `/tokenize`, `/detokenize` and `/tokenizer_info` answer: exactly what the engine will see."""
+
+    def tokenize_chat(self, body: Mapping[str, Any]) -> list[int]:
+        """Ids of `messages` (with `tools`, `add_generation_prompt`, `continue_final_message` of the body honoured)."""
+        ...
+
+    def tokenize_text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Ids of a raw prompt as `/v1/completions` would encode it."""
+        ...
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Text of ids, control tokens shown."""
+        ...
+
+    def token_strings(self, token_ids: Sequence[int]) -> list[str]:
+        """One string a token."""
+        ...
+
+    def info(self) -> Wire:
+        """`eos_token`, `bos_token`, `chat_template`, `tokenizer_class`, `vocab_size`, ... (strings and numbers)."""
+        ...
+
+
+class Engine(Protocol):
+    """A model runtime behind the server."""
+
+    @property
+    def kind(self) -> str:
+        """vllm, transformers, upstream or scripted."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it honours; final once `start` has returned."""
+        ...
+
+    @property
+    def ports(self) -> Ports:
+        """What strategies may use; valid once `start` has returned (the objects survive a restart of the engine)."""
+        ...
+
+    @property
+    def wire(self) -> WireFace:
+        """The face for requests that nothing shapes, or whose shaped prompt is a conversation."""
+        ...
+
+    @property
+    def tokenizer(self) -> TokenizerFace | None:
+        """None for upstreams without one."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model; returns when requests can be served."""
+        ...
+
+    async def close(self) -> None:
+        """End running work and free everything. Safe to call twice."""
+        ...
+
+    def health(self) -> Health:
+        """The state now; never blocks."""
+        ...
+
+    async def abort(self, request_id: str) -> None:
+        """End every piece of work that runs under this `Call.request_id`; unknown ids are fine."""
+        ...
+
+    def metrics(self) -> Mapping[str, float]:
+        """Gauges for `/metrics`: running, waiting, and what the runtime counts; may be empty."""
+        ...
