@@ -112,7 +112,7 @@ class ModelConfig(_Section):
     """A served model."""
 
     source: str | None = None
-    """Hugging Face id, directory, `.gguf` file or catalogue alias; default the entry's name. Not used by upstream and scripted."""
+    """Hugging Face id, directory, `.gguf` file or catalogue alias; default the name. Unused by upstream and scripted."""
     engine: Annotated[
         VllmConfig | TransformersConfig | UpstreamConfig | ScriptedConfig | AutoEngine, Field(discriminator="kind")
     ] = Field(default_factory=AutoEngine)
