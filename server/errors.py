@@ -1,0 +1,72 @@
+"""Errors of the server itself, beside the strategies' tree (`trimtab.strategies.core.errors`).
+
+ServerError
+├── NotFound              404, a model, file, corpus, ... that does not exist
+│   └── ModelNotFound
+├── Unauthenticated       401
+├── Forbidden             403, the key may not do this
+├── RateLimited           429
+├── Overloaded            503, the queue is full or the server drains
+└── BodyTooLarge          413
+"""
+
+
+class ServerError(Exception):
+    """Root of the tree; `param` names the request's field where there is one."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code or self.code
+
+
+class NotFound(ServerError):
+    """Something named in the request does not exist."""
+
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No served model or alias has this name."""
+
+    code = "model_not_found"
+
+
+class Unauthenticated(ServerError):
+    """No key, or a wrong one."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(ServerError):
+    """The key may not do this."""
+
+    code = "insufficient_scope"
+
+
+class RateLimited(ServerError):
+    """This key has too many requests in work or in this minute."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: float, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(ServerError):
+    """The server has too much work, or is shutting down."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after_s = retry_after_s
+
+
+class BodyTooLarge(ServerError):
+    """The request body is over `limits.body_mib`."""
+
+    code = "request_too_large"
