@@ -3,62 +3,17 @@
 Strategies and their configs are frozen and shared between requests; everything that changes during a request lives here.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from trimtab.strategies.core.budget import Budget, Meter
 from trimtab.strategies.core.engine import Call, Params, Ports
-from trimtab.strategies.core.errors import BudgetExceeded, DeadlineExceeded, MissingRole
-from trimtab.strategies.core.messages import Usage
+from trimtab.strategies.core.errors import MissingRole
+from trimtab.strategies.core.metering import Metered
 
 TraceLevel = Literal["none", "summary", "full"]
 StepStatus = Literal["applied", "skipped", "degraded", "failed"]
-
-
-@dataclass(slots=True)
-class Meter:
-    """Counts of one role's engine calls."""
-
-    calls: int = 0
-    usage: Usage = field(default_factory=Usage)
-    discarded_tokens: int = 0
-    """Completion tokens that are not part of the answer."""
-
-
-@dataclass(slots=True)
-class Budget:
-    """What a request may spend, and what it has spent. Limits are None where there is none."""
-
-    max_calls: int | None = None
-    max_tokens: int | None = None
-    """Completion and prompt tokens of all engine calls together."""
-    deadline: float | None = None
-    """A `time.monotonic()` instant."""
-    calls: int = 0
-    tokens: int = 0
-
-    def begin_call(self) -> None:
-        """Count one engine call. Raises BudgetExceeded or DeadlineExceeded instead of starting it."""
-        self.check()
-        if self.max_calls is not None and self.calls >= self.max_calls:
-            raise BudgetExceeded(f"alignment.budget.max_calls={self.max_calls} is spent")
-        self.calls += 1
-
-    def spend(self, tokens: int) -> None:
-        """Count tokens that were forwarded."""
-        self.tokens += tokens
-
-    def check(self) -> None:
-        """Raise where the deadline has passed or the tokens are spent."""
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise DeadlineExceeded("alignment.budget.deadline_ms has passed")
-        if self.max_tokens is not None and self.tokens >= self.max_tokens:
-            raise BudgetExceeded(f"alignment.budget.max_tokens={self.max_tokens} is spent ({self.tokens} used)")
-
-    def remaining_s(self) -> float | None:
-        """Seconds until the deadline, None without one."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
 @dataclass(slots=True)
@@ -125,7 +80,7 @@ class RequestContext:
 
     request_id: str
     engines: Mapping[str, Ports]
-    """Metered engines by role: policy always; judge, reward, aligner, embed where configured."""
+    """Engines by role: policy always; judge, reward, aligner, embed where configured. Reach them through `engine()`."""
     params: Params
     budget: Budget
     trace: Trace
@@ -138,11 +93,10 @@ class RequestContext:
     """Stores a strategy may read (corpora by name, encoders)."""
 
     def engine(self, role: str = "policy") -> Ports:
-        """The engine of a role; judges fall back to the policy. Raises MissingRole."""
-        if role in self.engines:
-            return self.engines[role]
-        if role == "judge":
-            return self.engines["policy"]
+        """The metered engine of a role; judges fall back to the policy. Raises MissingRole."""
+        ports = self.engines.get(role) or (self.engines["policy"] if role == "judge" else None)
+        if ports is not None:
+            return Metered(ports, self.budget, self.step.meter(role)).bound()
         raise MissingRole(f"no engine is configured for the role {role!r}; configured: {', '.join(sorted(self.engines))}")
 
     def call(self, role: str = "policy") -> Call:

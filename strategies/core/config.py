@@ -1,0 +1,56 @@
+"""What every strategy's configuration is: frozen parameters that say what they need, cost and build."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from trimtab.strategies.core.engine import Params, PortName
+
+RoleName = Literal["shaper", "decoder", "reviser"]
+Streaming = Literal["native", "incremental", "buffered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The most a step may spend on one request."""
+
+    calls: int = 0
+    """Engine calls beyond the plain answer's own."""
+    completion_tokens: int = 0
+    """Tokens generated in them."""
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.calls + other.calls, self.completion_tokens + other.completion_tokens)
+
+
+class StrategyConfig(BaseModel):
+    """Base of all strategy configurations: a subclass adds `kind: Literal[...]`, parameters and `build()`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: str
+    """The strategy's name."""
+
+    role: ClassVar[RoleName]
+    """Where it plugs in."""
+    streaming: ClassVar[Streaming] = "native"
+    """native: the engine's own stream; incremental: committed segments; buffered: held until it is final."""
+    requires: ClassVar[frozenset[PortName]] = frozenset()
+    """Ports of the policy engine without which it cannot run."""
+    accepts_text: ClassVar[bool] = False
+    """Whether it works on a raw prompt as well as on a conversation."""
+    source: ClassVar[str] = ""
+    """Authors, year, arXiv id and place of the method."""
+
+    def engine_roles(self) -> frozenset[str]:
+        """Engine roles beside the policy that must be configured."""
+        return frozenset()
+
+    def cost(self, params: Params) -> Cost:
+        """Worst case of this step under these sampling parameters."""
+        return Cost()
+
+    def build(self) -> Any:
+        """The strategy: an object with the one method of its role."""
+        raise TypeError(f"{type(self).__name__} does not say how it is built")

@@ -1,0 +1,271 @@
+"""The pipeline: shape*, decode, revise*, as a fold; what happens when a step fails; what the whole did."""
+
+import itertools
+import time
+from asyncio import TaskGroup
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from trimtab.strategies.core.config import Cost, RoleName, StrategyConfig, Streaming
+from trimtab.strategies.core.context import RequestContext, Step, StepStatus, Trace
+from trimtab.strategies.core.engine import Params, Ports
+from trimtab.strategies.core.errors import ConfigError, EngineFailure, MissingCapability, MissingRole, StrategyError
+from trimtab.strategies.core.messages import Conversation, Delta, Prompt
+from trimtab.strategies.core.roles import Decoder, PromptShaper, Reviser
+from trimtab.strategies.decoding.plain import Plain, PlainConfig
+
+OnError = Literal["closed", "open", "degrade"]
+ORDER: Mapping[RoleName, int] = {"shaper": 0, "decoder": 1, "reviser": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Any number of shapers, one decoder (plain where none is named), any number of revisers."""
+
+    shapers: tuple[StrategyConfig, ...] = ()
+    decoder: StrategyConfig = field(default_factory=PlainConfig)
+    revisers: tuple[StrategyConfig, ...] = ()
+
+    @classmethod
+    def of(cls, steps: Sequence[StrategyConfig], *, param: str = "alignment.strategy") -> "Pipeline":
+        """The pipeline of a list of configurations. Raises ConfigError where shape, decode, revise is not their order."""
+        for earlier, later in itertools.pairwise(steps):
+            if ORDER[earlier.role] > ORDER[later.role]:
+                raise ConfigError(
+                    f"{later.kind} ({later.role}) cannot come after {earlier.kind} ({earlier.role}): "
+                    "the order is shapers, then one decoder, then revisers",
+                    param=param,
+                )
+        decoders = [step for step in steps if step.role == "decoder"]
+        if len(decoders) > 1:
+            names = ", ".join(step.kind for step in decoders)
+            raise ConfigError(f"a pipeline has exactly one decoder; this one names {names}", param=param)
+        return cls(
+            tuple(step for step in steps if step.role == "shaper"),
+            decoders[0] if decoders else PlainConfig(),
+            tuple(step for step in steps if step.role == "reviser"),
+        )
+
+    @property
+    def steps(self) -> tuple[StrategyConfig, ...]:
+        """All steps in order, a plain decoder included."""
+        return (*self.shapers, self.decoder, *self.revisers)
+
+    @property
+    def names(self) -> list[str]:
+        """The strategies by name; `plain` alone where there is none."""
+        return [step.kind for step in self.steps if step.kind != "plain"] or ["plain"]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing aligns the answer."""
+        return self.names == ["plain"]
+
+    @property
+    def decodes_natively(self) -> bool:
+        """Whether the engine's own answer to the shaped prompt is the answer."""
+        return isinstance(self.decoder, PlainConfig) and not self.revisers
+
+    @property
+    def streaming(self) -> Streaming:
+        """How its answers stream."""
+        modes = {step.streaming for step in self.steps}
+        return "buffered" if "buffered" in modes else "incremental" if "incremental" in modes else "native"
+
+    @property
+    def accepts_text(self) -> bool:
+        """Whether it works on raw prompts."""
+        return all(step.accepts_text for step in self.steps)
+
+    def cost(self, params: Params) -> Cost:
+        """Worst case in engine calls and generated tokens; each of `n` choices is revised on its own."""
+        total = Cost(1, params.n * (params.max_tokens or 0))
+        for step in self.steps:
+            once = step.cost(params)
+            times = params.n if step.role == "reviser" else 1
+            total += Cost(once.calls * times, once.completion_tokens * times)
+        return total
+
+    def check(self, engines: Mapping[str, Ports], *, param: str = "alignment.strategy") -> None:
+        """Raise MissingCapability or MissingRole where these engines cannot run it."""
+        policy = engines["policy"]
+        for step in self.steps:
+            missing = sorted(step.requires - policy.names())
+            if missing:
+                raise MissingCapability(
+                    f"{step.kind} needs the engine's {' and '.join(missing)} port; this engine has "
+                    f"{', '.join(sorted(policy.names()))}",
+                    param=param,
+                )
+            for role in sorted(step.engine_roles() - set(engines)):
+                raise MissingRole(f"{step.kind} needs an engine for the role {role!r}, and none is configured", param=param)
+
+    async def shape(self, prompt: Prompt, ctx: RequestContext, on_error: OnError) -> Prompt:
+        """The prompt after all shapers. Under `open` a failure is raised too: the caller answers plainly."""
+        for config in self.shapers:
+            with _Timed(ctx.trace.begin(config.kind, "shaper")) as step:
+                try:
+                    shaper: PromptShaper = config.build()
+                    shaped = await shaper.shape(prompt, ctx.in_step(step))
+                except Exception as error:  # noqa: BLE001  a step may be anybody's plug-in; policy decides what follows
+                    _left_out(step, error, on_error, ctx.trace)
+                    continue
+                step.changed = shaped != prompt
+                prompt = shaped
+        return prompt
+
+    async def decode(
+        self, prompt: Prompt, params: Params, ctx: RequestContext, on_error: OnError
+    ) -> AsyncGenerator[Delta, None]:
+        """The decoder's deltas; under `degrade` a decoder that fails before its first delta gives way to plain decoding."""
+        with _Timed(ctx.trace.begin(self.decoder.kind, "decoder")) as step:
+            decoder: Decoder = self.decoder.build()
+            begun = False
+            try:
+                async with aclosing(decoder.decode(prompt, params, ctx.in_step(step))) as deltas:
+                    async for delta in deltas:
+                        begun = True
+                        yield delta
+                step.changed = step.status != "skipped" and not isinstance(decoder, Plain)
+                return
+            except Exception as error:
+                if begun or isinstance(decoder, Plain):
+                    step.status, step.reason = "failed", str(error)
+                    raise _as_strategy_error(step, error) from error
+                _left_out(step, error, on_error, ctx.trace)
+        async with aclosing(Pipeline().decode(prompt, params, ctx, "closed")) as plain:
+            async for delta in plain:
+                yield delta
+
+    async def run(self, prompt: Prompt, params: Params, ctx: RequestContext, on_error: OnError) -> AsyncGenerator[Delta, None]:
+        """Decode a shaped prompt and revise each choice; without revisers the decoder's deltas pass through."""
+        if not self.revisers:
+            async with aclosing(self.decode(prompt, params, ctx, on_error)) as deltas:
+                async for delta in deltas:
+                    yield delta
+            return
+        drafts: dict[int, Draft] = {}
+        async with aclosing(self.decode(prompt, params, ctx, on_error)) as deltas:
+            async for delta in deltas:
+                drafts[delta.index] = drafts.get(delta.index, Draft(delta.index)).extended(delta)
+        steps = [ctx.trace.begin(config.kind, "reviser") for config in self.revisers]
+        try:
+            async with TaskGroup() as group:
+                tasks = [group.create_task(self._revised(prompt, draft, steps, ctx, on_error)) for draft in drafts.values()]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        for task in tasks:
+            for delta in task.result().deltas():
+                yield delta
+
+    async def _revised(
+        self, prompt: Prompt, draft: "Draft", steps: list[Step], ctx: RequestContext, on_error: OnError
+    ) -> "Draft":
+        """One choice after all revisers. Tool calls and empty drafts are left alone."""
+        for config, step in zip(self.revisers, steps, strict=True):
+            if draft.calls_tools or not draft.text:
+                step.skip("tool call" if draft.calls_tools else "empty draft")
+                continue
+            with _Timed(step):
+                reviser: Reviser = config.build()
+                revised = Draft(draft.index)
+                try:
+                    async with aclosing(reviser.revise(prompt, draft.text, ctx.in_step(step))) as deltas:
+                        async for delta in deltas:
+                            revised = revised.extended(delta)
+                except Exception as error:  # noqa: BLE001  as in shape
+                    _left_out(step, error, on_error, ctx.trace)
+                    continue
+                if revised.text != draft.text:
+                    step.changed = True
+                    draft = revised
+        return draft
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One choice, gathered."""
+
+    index: int
+    text: str = ""
+    finish_reason: str = "stop"
+    pieces: tuple[Delta, ...] = ()
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether it asks for a tool instead of answering."""
+        return any("tool_calls" in piece.fields for piece in self.pieces)
+
+    def extended(self, delta: Delta) -> "Draft":
+        """This draft with one more delta."""
+        return replace(
+            self,
+            text=self.text + delta.text,
+            finish_reason=delta.finish_reason or self.finish_reason,
+            pieces=(*self.pieces, delta),
+        )
+
+    def deltas(self) -> list[Delta]:
+        """The choice as deltas: a tool call as it came, a text in one piece."""
+        if self.calls_tools:
+            return list(self.pieces)
+        ids = tuple(i for piece in self.pieces for i in piece.token_ids)
+        logprobs = tuple(entry for piece in self.pieces for entry in piece.logprobs)
+        return [Delta(self.index, self.text, self.finish_reason, logprobs, token_ids=ids)]
+
+
+@dataclass(slots=True)
+class _Timed:
+    """Adds the wall time of a step to its record."""
+
+    step: Step
+    start: float = 0.0
+
+    def __enter__(self) -> Step:
+        self.start = time.perf_counter()
+        return self.step
+
+    def __exit__(self, *_: object) -> None:
+        self.step.ms += (time.perf_counter() - self.start) * 1000
+
+
+def overall_status(pipeline: Pipeline, trace: Trace) -> StepStatus:
+    """applied, skipped (no step changed this turn, by policy), degraded or failed."""
+    statuses = [step.status for step in trace.steps if step.strategy != "plain"]
+    if any(step.status == "failed" for step in trace.steps):
+        return "failed"
+    if "degraded" in statuses:
+        return "degraded"
+    if statuses and all(status == "skipped" for status in statuses):
+        return "skipped"
+    return "applied"
+
+
+def combined(lock: Pipeline, wish: Pipeline) -> Pipeline:
+    """A locked pipeline with a client's shapers before it and revisers after it."""
+    return Pipeline((*wish.shapers, *lock.shapers), lock.decoder, (*lock.revisers, *wish.revisers))
+
+
+def _left_out(step: Step, error: Exception, on_error: OnError, trace: Trace) -> None:
+    """Record a failed step, and raise unless policy says to go on without it."""
+    step.reason = str(error)
+    if on_error == "degrade":
+        step.status = "degraded"
+        trace.warn(f"{step.strategy} was left out: {error}")
+        return
+    step.status = "failed"
+    raise _as_strategy_error(step, error) from error
+
+
+def _as_strategy_error(step: Step, error: Exception) -> StrategyError:
+    """The error itself where it is one of ours, else a failure that names the step."""
+    return error if isinstance(error, StrategyError) else EngineFailure(f"{step.strategy} failed: {type(error).__name__}")
+
+
+def as_conversation(prompt: Prompt) -> Conversation:
+    """What was asked, for judges and revisers."""
+    if isinstance(prompt, Conversation):
+        return prompt.original
+    return prompt.asked or Conversation(())

@@ -1,0 +1,111 @@
+"""Value prompts: the model is told, in words, what its answer honours; optionally it thinks about that first."""
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from trimtab.strategies.core.config import Cost, RoleName, StrategyConfig
+from trimtab.strategies.core.context import RequestContext
+from trimtab.strategies.core.engine import Params, PortName
+from trimtab.strategies.core.errors import MissingCapability
+from trimtab.strategies.core.messages import EMPTY, Conversation, Message, Prompt
+from trimtab.strategies.prompts.principles import (
+    ANSWER_REQUEST,
+    PACKS,
+    REASONING_OPENER,
+    REASONING_REQUEST,
+    PackName,
+    as_rules,
+)
+
+Principle = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+class ValuePromptConfig(StrategyConfig):
+    """States principles to the model before it answers."""
+
+    kind: Literal["value_prompt"] = "value_prompt"
+    pack: PackName = "helpful-honest-harmless"
+    """A pack of this project's own principles; not used where `principles` are given."""
+    principles: tuple[Principle, ...] = Field(default=(), max_length=64)
+    """Principles in the caller's own words, a sentence each, in place of a pack."""
+    condition: Literal["instruction", "chain_of_thought"] = "instruction"
+    """instruction: the principles alone (the paper's Q+IF); chain_of_thought: the model first reasons about them (Q+IF+CoT)."""
+    precedence: Literal["before", "after"] = "before"
+    """before: stated ahead of the caller's system text and above it in rank; after: below it in both."""
+    reasoning_tokens: int = Field(default=256, ge=1, le=4096)
+    """Longest reasoning under chain_of_thought, in tokens."""
+    tool_turns: Literal["skip", "apply"] = "skip"
+    """What happens where the model goes on after a tool's result."""
+
+    role: ClassVar[RoleName] = "shaper"
+    requires: ClassVar[frozenset[PortName]] = frozenset({"messages"})
+    source: ClassVar[str] = "Ganguli et al. 2023, arXiv 2302.07459, section 3"
+
+    def cost(self, params: Params) -> Cost:
+        """One call under chain_of_thought, none otherwise."""
+        return Cost(1, self.reasoning_tokens) if self.condition == "chain_of_thought" else Cost()
+
+    def build(self) -> "ValuePrompt":
+        """The shaper."""
+        return ValuePrompt(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePrompt:
+    """States principles in the system turn, and under chain_of_thought lets the model reason about them first.
+
+    Source: Ganguli et al. 2023, arXiv 2302.07459, section 3 (conditions Q+IF and Q+IF+CoT).
+    Deviation: the instruction stands in the system turn, not behind the question, so that it holds over a conversation;
+    the final answer is free text, without the paper's multiple-choice lead-in; `n` choices share one reasoning.
+    """
+
+    config: ValuePromptConfig
+
+    async def shape(self, prompt: Prompt, ctx: RequestContext) -> Prompt:
+        """The conversation with the principles in its system turn (and the reasoning behind the question)."""
+        if not isinstance(prompt, Conversation):
+            raise MissingCapability("value_prompt works on conversations, not on raw prompts")
+        if prompt.is_tool_turn and self.config.tool_turns == "skip":
+            ctx.step.skip("tool turn")
+            return prompt
+        principles = self.config.principles or PACKS[self.config.pack]
+        rules = as_rules(principles, prevail=self.config.precedence == "before")
+        ctx.step.note(principles=len(principles), condition=self.config.condition)
+        ctx.step.note_full(system=rules)
+        first = self.config.precedence == "before"
+        shaped = prompt.with_system(before=rules) if first else prompt.with_system(after=rules)
+        if self.config.condition == "instruction":
+            return shaped
+        return await self._reasoned(shaped, ctx)
+
+    async def _reasoned(self, prompt: Conversation, ctx: RequestContext) -> Conversation:
+        """The conversation extended by the model's own reasoning and the request for the answer itself."""
+        if ctx.engine().capabilities.prefill:
+            asked, opener = replace(prompt, prefill=REASONING_OPENER), REASONING_OPENER
+        else:
+            asked, opener = prompt.changed((*prompt.messages, Message("user", REASONING_REQUEST))), ""
+            ctx.step.degrade("the engine cannot continue a given opening, so the reasoning is asked for in a user turn")
+        thoughts = await self._think(asked, ctx)
+        ctx.step.note_full(reasoning=thoughts)
+        turns = asked.messages if not opener else prompt.messages
+        return prompt.changed(
+            (*turns, Message("assistant", f"{opener}{thoughts}"), Message("user", ANSWER_REQUEST)),
+        )
+
+    async def _think(self, prompt: Conversation, ctx: RequestContext) -> str:
+        """The text of the reasoning."""
+        port = ctx.engine().messages
+        if port is None:
+            raise MissingCapability("value_prompt under chain_of_thought needs an engine that answers conversations")
+        params = replace(
+            ctx.params, n=1, max_tokens=self.config.reasoning_tokens, stop=(), logprobs=None, min_tokens=0, native=EMPTY
+        )
+        pieces: list[str] = []
+        stream = port.chat(prompt, params, ctx.call())
+        async with aclosing(stream):
+            async for delta in stream:
+                pieces.append(delta.text)
+        return "".join(pieces)
