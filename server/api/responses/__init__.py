@@ -1,0 +1,1 @@
+"""`/v1/responses` without state: a translation to and from the chat service."""
