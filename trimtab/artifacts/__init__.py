@@ -1,0 +1,28 @@
+"""Models on this machine: a leaf package that finds, fetches, converts and caches them."""
+
+from trimtab.artifacts.cache import CachedModel, cache_root, list_cached, remove_cached
+from trimtab.artifacts.catalogue import CATALOGUE, DEFAULT_ENCODER, DEFAULT_MODEL, CatalogueEntry, ModelKind
+from trimtab.artifacts.errors import ArtifactError, LicenceNotAccepted, UnknownModel
+from trimtab.artifacts.progress import Progress, SilentProgress, TerminalProgress
+from trimtab.artifacts.sources import ALL_GATED, ResolvedModel, resolve
+
+__all__ = [
+    "ALL_GATED",
+    "CATALOGUE",
+    "DEFAULT_ENCODER",
+    "DEFAULT_MODEL",
+    "ArtifactError",
+    "CachedModel",
+    "CatalogueEntry",
+    "LicenceNotAccepted",
+    "ModelKind",
+    "Progress",
+    "ResolvedModel",
+    "SilentProgress",
+    "TerminalProgress",
+    "UnknownModel",
+    "cache_root",
+    "list_cached",
+    "remove_cached",
+    "resolve",
+]
