@@ -22,7 +22,7 @@ RUN useradd --create-home --uid 10001 trimtab && install -d -o trimtab -g trimta
 COPY docker/start.sh docker/healthcheck.sh /usr/local/bin/
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    XDG_CACHE_HOME=/data/cache \
+    TRIMTAB_CACHE_DIR=/data/models \
     HF_HOME=/data/huggingface \
     TRIMTAB_DATA_DIR=/data/state \
     TRIMTAB_HOST=0.0.0.0 \

@@ -36,7 +36,7 @@ import urllib.error
 import urllib.request
 
 url = f"http://127.0.0.1:{sys.argv[1]}/v1/chat/completions"
-body = json.dumps({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}).encode()
+body = json.dumps({"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}).encode()
 plain = {"content-type": "application/json"}
 try:
     urllib.request.urlopen(urllib.request.Request(url, body, plain), timeout=60)

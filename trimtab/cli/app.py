@@ -1,0 +1,48 @@
+"""The `trimtab` command: its subcommands and what they share. It imports nothing heavier than typer."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from trimtab.cli import chat, doctor, models, serve, strategies
+from trimtab.version import VERSION
+
+app = typer.Typer(
+    name="trimtab",
+    help="Inference-time alignment around any language model, behind an OpenAI endpoint.",
+    epilog="Every flag of `serve` can also be an environment variable TRIMTAB_* (shown in its help); a flag wins.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"trimtab {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Inference-time alignment around any language model, behind an OpenAI endpoint."""
+
+
+app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
+app.add_typer(models.app, name="models")
+app.command("strategies")(strategies.strategies)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 1 it failed while it ran, 2 usage or configuration makes no sense."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

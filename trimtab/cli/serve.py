@@ -1,0 +1,186 @@
+"""`trimtab serve`: run a server in the foreground until SIGTERM or Ctrl-C."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from trimtab.cli.failure import clear_errors, warn
+from trimtab.cli.flags import ServeFlags, load
+from trimtab.cli.spec import parse_align, parse_roles
+
+if TYPE_CHECKING:
+    from trimtab.server.settings import Settings
+
+MODEL, LISTEN, ALIGN, OTHER = "Model", "Listening", "Alignment", "Other"
+
+
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            envvar="TRIMTAB_MODEL", help="Alias, Hugging Face id, directory or .gguf file; default the embedded model."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="TRIMTAB_CONFIG", metavar="FILE", help="Configuration (trimtab.yaml).", rich_help_panel=OTHER),
+    ] = None,
+    engine: Annotated[
+        Literal["auto", "vllm", "transformers", "upstream", "scripted"] | None,
+        typer.Option(envvar="TRIMTAB_ENGINE", help="What runs the model; auto: vLLM where installed.", rich_help_panel=MODEL),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TRIMTAB_UPSTREAM",
+            metavar="URL",
+            help="Stand in front of this OpenAI-compatible server (URL with its /v1).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    upstream_api_key: Annotated[
+        str | None,
+        typer.Option(envvar="TRIMTAB_UPSTREAM_API_KEY", metavar="KEY", help="Key for the upstream.", rich_help_panel=MODEL),
+    ] = None,
+    served_model_name: Annotated[
+        str | None,
+        typer.Option(envvar="TRIMTAB_SERVED_MODEL_NAME", metavar="NAME", help="Name that clients use.", rich_help_panel=MODEL),
+    ] = None,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(envvar="TRIMTAB_MAX_MODEL_LEN", min=16, help="Context window in tokens.", rich_help_panel=MODEL),
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        typer.Option(envvar="TRIMTAB_DTYPE", help="Type the weights are computed in.", rich_help_panel=MODEL),
+    ] = None,
+    accept_licence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Accept a gated licence, e.g. gemma; repeatable. \\[env var: TRIMTAB_ACCEPT_LICENCE, separated by commas]",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(envvar="TRIMTAB_HOST", help="Address to bind; default 127.0.0.1.", rich_help_panel=LISTEN),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="TRIMTAB_PORT", min=0, max=65535, help="Port; default 8000, 0 = any free one.", rich_help_panel=LISTEN
+        ),
+    ] = None,
+    uds: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRIMTAB_UDS", metavar="PATH", help="Unix socket in place of host and port.", rich_help_panel=LISTEN
+        ),
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="TRIMTAB_API_KEY",
+            metavar="KEY",
+            help="Ask for this key, which may do everything; repeatable. Keys that may do less: in the file.",
+            rich_help_panel=LISTEN,
+        ),
+    ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TRIMTAB_ALIGN",
+            metavar="SPEC",
+            help="Default strategy: a name, or a list or object as JSON or YAML.",
+            rich_help_panel=ALIGN,
+        ),
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="TRIMTAB_ROLE",
+            metavar="ROLE=SOURCE",
+            help="Engine of a role (judge, reward, aligner, embed); repeatable.",
+            rich_help_panel=ALIGN,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="TRIMTAB_DATA_DIR", help="State; default the user's data folder.", rich_help_panel=OTHER),
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(envvar="TRIMTAB_LOG_LEVEL", help="Least severe level logged; default info.", rich_help_panel=OTHER),
+    ] = None,
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json/--log-text", envvar="TRIMTAB_LOG_JSON", help="Form of log lines.", rich_help_panel=OTHER),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resulting configuration and exit.", rich_help_panel=OTHER)
+    ] = False,
+) -> None:
+    """Serve a model behind an OpenAI endpoint. Flag > environment > file > default."""
+    flags = ServeFlags(
+        model=model,
+        engine=engine,
+        upstream=upstream,
+        upstream_api_key=upstream_api_key,
+        served_model_name=served_model_name,
+        max_model_len=max_model_len,
+        dtype=dtype,
+        host=host,
+        port=port,
+        uds=uds,
+        api_keys=tuple(api_key or ()),
+        align=parse_align(align) if align else None,
+        roles=parse_roles(role or ()),
+        accept_licences=tuple(accept_licence or ()),
+        data_dir=data_dir,
+        log_level=log_level,
+        log_json=log_json,
+    )
+    with clear_errors():
+        settings = load(flags, config)
+        _check_strategies(settings)
+        if print_config:
+            print(as_yaml(settings), end="")
+            return
+        _run(settings)
+
+
+def _check_strategies(settings: "Settings") -> None:
+    """Raise ConfigError for a default strategy or pipeline that no engine could run, before anything is loaded."""
+    from trimtab.strategies.config import parse_spec
+
+    for name, spec in settings.pipelines.items():
+        parse_spec(spec, pipelines=settings.pipelines, param=f"pipelines.{name}")
+    for place, default in (("defaults.strategy", settings.defaults.strategy), *_model_defaults(settings)):
+        if default is not None:
+            parse_spec(default, pipelines=settings.pipelines, param=place)
+
+
+def _model_defaults(settings: "Settings") -> list[tuple[str, Any]]:
+    return [(f"models.{name}.strategy", model.strategy) for name, model in settings.models.items()]
+
+
+def as_yaml(settings: "Settings") -> str:
+    """The settings as a configuration file, secrets masked."""
+    import yaml
+
+    return str(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _run(settings: "Settings") -> None:
+    """Serve until the end, after what should be said beforehand."""
+    from trimtab.cli.banner import exposure_warning
+
+    if fd := os.environ.get("TRIMTAB_PARENT_FD"):
+        from trimtab.server.client.child import exit_with_parent
+
+        exit_with_parent(int(fd))
+    if warning := exposure_warning(settings):
+        warn(warning)
