@@ -87,9 +87,9 @@ class ScriptedConfig(_Section):
     answers: tuple[str, ...] = ()
     """Given in turn, then from the start again; without any, the last user message is echoed in a fixed sentence."""
     tokens_per_s: float | None = Field(default=None, gt=0)
-    """Pace of the answer; default as fast as possible."""
-    max_model_len: int = Field(default=4096, ge=16)
-    """Context window in its word-like tokens."""
+    """Pace of the answer; default as fast as possible. Its tokens are bytes."""
+    max_model_len: int = Field(default=65536, ge=16)
+    """Context window in tokens; its tokens are bytes."""
 
 
 EngineConfig = Annotated[
