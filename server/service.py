@@ -1,49 +1,29 @@
-"""The service: what an endpoint asks for, without HTTP. It chooses model and pipeline, runs them and accounts for them."""
+"""The service: answers validated requests without knowing HTTP. It chooses model and pipeline, runs them, accounts for them."""
 
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from trimtab.server.engines.base import Wire
-from trimtab.server.settings import PolicyConfig, Scope
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks."""
-
-    name: str = "anonymous"
-    """Name of the API key; `anonymous` on a server without keys."""
-    scopes: frozenset[Scope] = frozenset({"infer", "batch", "corpus", "admin"})
-    policy: PolicyConfig | None = None
-    """The first policy that matches the key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """A generating request after authentication and validation."""
-
-    request_id: str
-    """The server's own engine id, unique; never the client's x-request-id."""
-    body: Mapping[str, Any]
-    """The validated wire body, `alignment` included."""
-    principal: Principal = field(default_factory=Principal)
-    header_strategy: str | None = None
-    """Value of the header x-alignment-strategy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer."""
-
-    body: Wire
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamAnswer:
-    """A stream whose first event is ready, or a buffered one that may wait."""
-
-    events: AsyncGenerator[str | None, None]
-    """JSON strings of chunks; None = a keep-alive comment is due. Errors after the first event come as a last error object."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+from trimtab.server.api.limits import Gate
+from trimtab.server.api.schemas.alignment import AlignmentOptions
+from trimtab.server.api.schemas.caps import check_caps
+from trimtab.server.api.schemas.capabilities import check_capabilities
+from trimtab.server.account import Account
+from trimtab.server.engines.base import Engine, TokenizerFace, Wire
+from trimtab.server.errors import ModelNotFound
+from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
+from trimtab.server.models import ServedModel
+from trimtab.server.selection import Chooser, Selection
+from trimtab.server.settings import Settings
+from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, params_of, usage_of, wants_usage
+from trimtab.strategies.config import catalogue, describe
+from trimtab.strategies.core.budget import Budget
+from trimtab.strategies.core.context import RequestContext, Step, Trace
+from trimtab.strategies.core.engine import Call, Params, Ports
+from trimtab.strategies.core.errors import ConfigError, RequestRefused, StrategyError, StrategyNotAllowed
+from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Text
+from trimtab.strategies.pipeline import Pipeline
