@@ -13,7 +13,7 @@ step() {
   echo "-- $1: $((SECONDS - begin)) s"
 }
 
-step pip install -q ".[test]"
+step pip install -qq ".[test]"
 step ruff format --check .
 step ruff check .
 step mypy

