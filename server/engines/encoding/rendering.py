@@ -1,0 +1,76 @@
+"""A model's chat template as a function from chat input to text, and what can be known about it beforehand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from trimtab.server.engines.encoding.chat_input import ChatInput
+from trimtab.server.engines.encoding.controls import template_literals, template_sources
+from trimtab.server.engines.encoding.scan import words
+from trimtab.strategies.core.errors import RequestRefused
+
+NOT_VARIABLES = words(
+    "conversation messages tools chat_template tokenize add_generation_prompt continue_final_message return_dict "
+    "return_tensors return_assistant_tokens_mask padding truncation max_length tokenizer_kwargs"
+)
+"""Names that are no template variables; special-token names (`bos_token`, ...) are refused as well."""
+
+_RENDERING_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What a template raises on a conversation it was not written for."""
+
+_MESSAGE_LIMIT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a rendered conversation ends."""
+
+    generation_prompt: bool = True
+    """With the beginning of the assistant's turn."""
+    continue_final: bool = False
+    """With its last message left open."""
+
+
+class TemplateRenderer:
+    """Renders conversations as `tokenizer.apply_chat_template` does. Safe to share among threads."""
+
+    def __init__(self, tokenizer: Any, chat_template: str | None) -> None:
+        self._tokenizer = tokenizer
+        self._template: str | Mapping[str, str] | None = chat_template if chat_template is not None else tokenizer.chat_template
+        sources = template_sources(self._template)
+        self.exists = bool(sources)
+        self.source = "\n".join(sources)
+        """The template's own text."""
+        self.literals = template_literals(sources)
+        """Every string the template can write of its own."""
+
+    def render(self, chat: ChatInput, ending: Ending) -> str:
+        """The prompt as text. Raises RequestRefused where there is no template or it refuses the conversation."""
+        if not self.exists:
+            raise RequestRefused("this model has no chat template; send a raw prompt instead", param="messages")
+        try:
+            return str(self._tokenizer.apply_chat_template(**self._arguments(chat, ending), tokenize=False))
+        except _RENDERING_ERRORS as error:
+            raise RequestRefused(f"the chat template refuses this: {str(error)[:_MESSAGE_LIMIT]}", param="messages") from error
+
+    def reference_ids(self, chat: ChatInput, ending: Ending) -> list[int]:
+        """The ids of the undefended path, by the tokenizer itself: not for use while other threads use it."""
+        return list(self._tokenizer.apply_chat_template(**self._arguments(chat, ending), tokenize=True, return_dict=False))
+
+    def check_variables(self, variables: Mapping[str, Any]) -> None:
+        """Raises RequestRefused for a template variable whose name belongs to the renderer or the tokenizer."""
+        taken = sorted(variables.keys() & (NOT_VARIABLES | self._tokenizer.special_tokens_map.keys()))
+        if taken:
+            raise RequestRefused(f"{taken[0]!r} is no template variable that a request can set", param="chat_template_kwargs")
+
+    def _arguments(self, chat: ChatInput, ending: Ending) -> dict[str, Any]:
+        return {
+            "conversation": [dict(message) for message in chat.messages],
+            "tools": None if chat.tools is None else [dict(tool) for tool in chat.tools],
+            "chat_template": self._template if isinstance(self._template, str) else None,
+            "add_generation_prompt": ending.generation_prompt,
+            "continue_final_message": ending.continue_final,
+            **chat.variables,
+        }
