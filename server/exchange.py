@@ -42,8 +42,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StreamAnswer:
-    """A stream whose first event is ready, or a buffered one that may wait."""
+    """A streamed answer. Nothing runs before the first event is asked for; `headers` are complete once it is there."""
 
-    events: AsyncGenerator[str | None, None]
-    """JSON strings of chunks; None = a keep-alive comment is due. Errors after the first event come as a last error object."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    events: AsyncGenerator[str, None]
+    """JSON strings of chunks; a failure is raised, before the first event or after it."""
+    headers: dict[str, str] = field(default_factory=dict)
+    keep_alive_s: float = 0.0
+    """Idle time after which a comment keeps the connection open and commits the answer to 200; 0 = never."""

@@ -3,27 +3,243 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from trimtab.server.api.limits import Gate
-from trimtab.server.api.schemas.alignment import AlignmentOptions
-from trimtab.server.api.schemas.caps import check_caps
-from trimtab.server.api.schemas.capabilities import check_capabilities
 from trimtab.server.account import Account
+from trimtab.server.aligned import AlignedChat
+from trimtab.server.api.schemas.alignment import AlignmentOptions
+from trimtab.server.api.schemas.capabilities import check_capabilities
+from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.engines.base import Engine, TokenizerFace, Wire
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
-from trimtab.server.models import ServedModel
+from trimtab.server.models import Registry, ServedModel
 from trimtab.server.selection import Chooser, Selection
 from trimtab.server.settings import Settings
-from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, params_of, usage_of, wants_usage
+from trimtab.server.wire import params_of
 from trimtab.strategies.config import catalogue, describe
 from trimtab.strategies.core.budget import Budget
 from trimtab.strategies.core.context import RequestContext, Step, Trace
 from trimtab.strategies.core.engine import Call, Params, Ports
-from trimtab.strategies.core.errors import ConfigError, RequestRefused, StrategyError, StrategyNotAllowed
-from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Text
+from trimtab.strategies.core.errors import ConfigError, MissingCapability, RequestRefused, StrategyNotAllowed
 from trimtab.strategies.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from trimtab.retrieval.encoder import Encoder
+
+__all__ = ["Answer", "Inbound", "Principal", "Service", "StreamAnswer"]
+
+NOT_FOR_ENGINES = frozenset({"alignment", "extra_body"})
+"""Members of a body that no engine sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request that may run: its model, its pipeline, and what the engine is handed."""
+
+    model: ServedModel
+    selection: Selection
+    body: Wire
+    params: Params
+    call: Call
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers."""
+        return self.model.engine
+
+
+@dataclass(slots=True)
+class Service:
+    """Served models, engines by role and pipelines of one server."""
+
+    settings: Settings
+    registry: Registry
+    roles: Mapping[str, Engine] = field(default_factory=dict)
+    embedders: Mapping[str, "Encoder"] = field(default_factory=dict)
+    chooser: Chooser = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chooser = Chooser(self.settings.pipelines, self.settings.defaults)
+
+    def engines(self) -> list[Engine]:
+        """Every engine once."""
+        unique: dict[int, Engine] = {}
+        for engine in (*(model.engine for model in self.registry.models.values()), *self.roles.values()):
+            unique[id(engine)] = engine
+        return list(unique.values())
+
+    async def start(self) -> None:
+        """Start the engines, check every configured pipeline against them. Ends what it started on failure."""
+        try:
+            for engine in self.engines():
+                await engine.start()
+            self._check_configured()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close every engine. Safe to call twice."""
+        await asyncio.gather(*(engine.close() for engine in self.engines()))
+
+    def _check_configured(self) -> None:
+        """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
+        specs: dict[str, Any] = {f"pipelines.{name}": name for name in self.settings.pipelines}
+        specs |= {f"policies.{p.key}.lock": p.lock for p in self.settings.policies if p.lock is not None}
+        specs |= {f"policies.{p.key}.strategy": p.strategy for p in self.settings.policies if p.strategy is not None}
+        if self.settings.defaults.strategy is not None:
+            specs["defaults.strategy"] = self.settings.defaults.strategy
+        for model in self.registry.models.values():
+            own = {f"models.{model.id}.strategy": model.strategy} if model.strategy is not None else {}
+            for param, spec in {**specs, **own}.items():
+                self.chooser.parse(spec, param=param).check(self._ports(model), param=param)
+
+    def models(self) -> list[str]:
+        """All names, the default model first."""
+        return self.registry.names()
+
+    def model_card(self, name: str) -> Wire:
+        """The model object of a name. Raises ModelNotFound."""
+        return self.registry.card(name, self.settings.defaults.strategy)
+
+    def tokenizer(self, name: str | None) -> TokenizerFace:
+        """The tokenizer of a model; None = the default model. Raises ModelNotFound, RequestRefused where it has none."""
+        model = self.registry.resolve(name or self.models()[0]).model
+        if model.engine.tokenizer is None:
+            raise RequestRefused(f"the model {model.id!r} has no tokenizer here", param="model", code="unsupported_by_engine")
+        return model.engine.tokenizer
+
+    def max_model_len(self, name: str | None) -> int | None:
+        """The context window of a model in tokens."""
+        return self.registry.resolve(name or self.models()[0]).model.engine.capabilities.max_model_len
+
+    def embedder(self, name: str | None) -> "Encoder":
+        """An embedding model; None = the default one. Raises ModelNotFound."""
+        if name is None:
+            return next(iter(self.embedders.values()))
+        if name not in self.embedders:
+            known = ", ".join(self.embedders)
+            raise ModelNotFound(f"the embedding model {name[:200]!r} does not exist; embedding models: {known}", param="model")
+        return self.embedders[name]
+
+    def catalogue(self) -> list[Wire]:
+        """Every strategy this server knows."""
+        return [describe(config) for config in catalogue().values()]
+
+    async def chat(self, inbound: Inbound) -> Answer:
+        """The whole answer to a chat request."""
+        plan = self._plan(inbound, "chat")
+        if plan.selection.pipeline is None:
+            return Answer(await plan.engine.wire.chat(plan.body, plan.call))
+        aligned = self._aligned(plan, plan.selection.pipeline)
+        body = await aligned.answer()
+        return Answer(body, aligned.account.headers())
+
+    async def chat_stream(self, inbound: Inbound) -> StreamAnswer:
+        """The streamed answer to a chat request; what can be refused without an engine is refused here."""
+        plan = self._plan(inbound, "chat")
+        pipeline = plan.selection.pipeline
+        if pipeline is None:
+            return StreamAnswer(plan.engine.wire.chat_stream(plan.body, plan.call))
+        keep_alive_s = self.settings.defaults.sse_keep_alive_s if pipeline.streaming == "buffered" else 0.0
+        headers = {"x-alignment-strategy": ",".join(pipeline.names)}
+        return StreamAnswer(self._aligned(plan, pipeline).events(), headers, keep_alive_s)
+
+    async def completion(self, inbound: Inbound) -> Answer:
+        """The whole answer to a raw-text request."""
+        plan = self._plan(inbound, "completions")
+        return Answer(await plan.engine.wire.completion(plan.body, plan.call))
+
+    async def completion_stream(self, inbound: Inbound) -> StreamAnswer:
+        """The streamed answer to a raw-text request."""
+        plan = self._plan(inbound, "completions")
+        return StreamAnswer(plan.engine.wire.completion_stream(plan.body, plan.call))
+
+    def _plan(self, inbound: Inbound, endpoint: Literal["chat", "completions"]) -> Plan:
+        """Everything that can be decided before an engine is touched. Raises what is wrong with the request."""
+        body, principal = inbound.body, inbound.principal
+        check_caps(body, self.settings.limits, endpoint)
+        resolved = self.registry.resolve(body["model"])
+        model = resolved.model
+        self._check_policy(principal, model)
+        given = body.get("alignment")
+        selection = self.chooser.choose(
+            AlignmentOptions.model_validate(given) if given is not None else None,
+            header=inbound.header_strategy,
+            alias=resolved.alias,
+            model_default=model.strategy,
+            principal=principal,
+        )
+        check_capabilities(body, model.engine.capabilities)
+        params = params_of(body)
+        self._check_pipeline(selection, model, params, endpoint)
+        clean = {name: value for name, value in body.items() if name not in NOT_FOR_ENGINES}
+        if model.adapter is not None:
+            clean["model"] = model.adapter
+        salt = None if principal.name == "anonymous" else principal.name
+        return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt))
+
+    def _check_policy(self, principal: Principal, model: ServedModel) -> None:
+        allowed = principal.policy.models if principal.policy else None
+        if allowed is not None and model.id not in allowed:
+            raise StrategyNotAllowed(
+                f"the key {principal.name!r} may not use the model {model.id!r}; allowed: {', '.join(allowed)}"
+            )
+
+    def _check_pipeline(self, selection: Selection, model: ServedModel, params: Params, endpoint: str) -> None:
+        """Raise where the pipeline cannot run here, may not run here, or could cost too much."""
+        pipeline = selection.pipeline
+        if pipeline is None:
+            return
+        if endpoint == "completions" and not pipeline.is_plain:
+            names = ", ".join(pipeline.names)
+            if selection.locked:
+                raise StrategyNotAllowed(f"the pipeline {names} is locked for this key and works on conversations only")
+            raise MissingCapability(
+                f"{names} works on conversations, not on raw prompts: use /v1/chat/completions, or choose 'plain' here"
+            )
+        pipeline.check(self._ports(model))
+        limits, cost = self.settings.limits, pipeline.cost(params)
+        tokens = cost.calls * (model.engine.capabilities.max_model_len or 0)
+        for spent, allowed, name in (
+            (cost.calls, limits.alignment_calls, "alignment_calls"),
+            (tokens, limits.alignment_tokens, "alignment_tokens"),
+        ):
+            if spent > allowed:
+                raise ConfigError(
+                    f"{', '.join(pipeline.names)} could take {spent} in the worst case; limits.{name} allows {allowed}",
+                    code="strategy_too_expensive",
+                )
+
+    def _ports(self, model: ServedModel) -> dict[str, Ports]:
+        return {"policy": model.engine.ports, **{role: engine.ports for role, engine in self.roles.items()}}
+
+    def _aligned(self, plan: Plan, pipeline: Pipeline) -> AlignedChat:
+        """The runner of one aligned chat request."""
+        options, defaults = plan.selection.options, self.settings.defaults
+        level = options.trace or defaults.trace
+        trace = Trace(f"trace-{plan.call.request_id}", level)
+        ctx = RequestContext(
+            request_id=plan.call.request_id,
+            engines=self._ports(plan.model),
+            params=plan.params,
+            budget=_budget(options),
+            trace=trace,
+            step=Step("pipeline", "pipeline"),
+            seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
+            cache_salt=plan.call.cache_salt,
+        )
+        account = Account(pipeline, ctx, level, options.usage_mode or defaults.usage_mode)
+        return AlignedChat(plan.engine, pipeline, ctx, plan.body, plan.selection.on_error, account)
+
+
+def _budget(options: AlignmentOptions) -> Budget:
+    """The budget a request asked for; its deadline runs from now."""
+    given = options.budget
+    if given is None:
+        return Budget()
+    deadline = None if given.deadline_ms is None else time.monotonic() + given.deadline_ms / 1000
+    return Budget(given.max_calls, given.max_tokens, deadline)

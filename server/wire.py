@@ -248,6 +248,12 @@ def dumps(wire: Mapping[str, Any]) -> str:
     return json.dumps(wire, ensure_ascii=False, separators=(",", ":"))
 
 
+def loads(text: str) -> Wire:
+    """The object of a JSON string."""
+    wire: Wire = json.loads(text)
+    return wire
+
+
 def wants_usage(body: Mapping[str, Any]) -> bool:
     """Whether a stream ends with a usage chunk."""
     return bool((body.get("stream_options") or {}).get("include_usage"))

@@ -53,24 +53,34 @@ class Metered:
         self.meter.last = usage
         self.budget.spend(usage.total_tokens)
 
-    async def within_deadline(self, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """The stream, cut with DeadlineExceeded at the deadline; closed with its consumer."""
-        async with aclosing(stream):
-            while True:
-                try:
-                    async with asyncio.timeout(self.budget.remaining_s()):
-                        item = await anext(stream)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise DeadlineExceeded("alignment.budget.deadline_ms has passed") from None
-                yield item
+
+async def within_deadline(stream: AsyncGenerator[T, None], budget: Budget) -> AsyncGenerator[T, None]:
+    """The stream, cut with DeadlineExceeded at the budget's deadline; closed with its consumer."""
+    async with aclosing(stream):
+        while True:
+            try:
+                async with asyncio.timeout(budget.remaining_s()):
+                    item = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise DeadlineExceeded("alignment.budget.deadline_ms has passed") from None
+            yield item
+
+
+async def in_time(work: Coroutine[Any, Any, T], budget: Budget) -> T:
+    """The result of work that ends before the budget's deadline. Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(budget.remaining_s()):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceeded("alignment.budget.deadline_ms has passed") from None
 
 
 async def _deltas(stream: AsyncGenerator[Delta, None], metered: Metered) -> AsyncGenerator[Delta, None]:
     produced, usage = 0, None
     try:
-        async with aclosing(metered.within_deadline(stream)) as cut:
+        async with aclosing(within_deadline(stream, metered.budget)) as cut:
             async for delta in cut:
                 produced += len(delta.token_ids)
                 usage = delta.usage or usage
@@ -121,7 +131,7 @@ class _Tokens:
         self.metered.begin()
         produced, cached = 0, 0
         try:
-            stream = self.metered.within_deadline(self.inner.generate(prompt_token_ids, params, call))
+            stream = within_deadline(self.inner.generate(prompt_token_ids, params, call), self.metered.budget)
             async with aclosing(stream) as cut:
                 async for delta in cut:
                     produced += len(delta.token_ids)
@@ -133,7 +143,7 @@ class _Tokens:
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
         self.metered.begin()
         try:
-            return await _in_time(self.metered.budget, self.inner.next_logprobs(prompt_token_ids, candidates, call))
+            return await in_time(self.inner.next_logprobs(prompt_token_ids, candidates, call), self.metered.budget)
         finally:
             self.metered.end(Usage(len(prompt_token_ids), 1))
 
@@ -146,14 +156,6 @@ class _Scores:
     async def score(self, conversations: Sequence[Conversation], call: Call) -> tuple[float, ...]:
         self.metered.begin()
         try:
-            return await _in_time(self.metered.budget, self.inner.score(conversations, call))
+            return await in_time(self.inner.score(conversations, call), self.metered.budget)
         finally:
             self.metered.end(Usage())
-
-
-async def _in_time(budget: Budget, work: Coroutine[Any, Any, T]) -> T:
-    try:
-        async with asyncio.timeout(budget.remaining_s()):
-            return await work
-    except TimeoutError:
-        raise DeadlineExceeded("alignment.budget.deadline_ms has passed") from None

@@ -1,0 +1,158 @@
+"""The composition root: settings become a service. The only file that names concrete engines."""
+
+import importlib.util
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.artifacts import DEFAULT_ENCODER, DEFAULT_MODEL, ResolvedModel, resolve
+from trimtab.artifacts.progress import Progress
+from trimtab.server.config_file import ConfigFileError
+from trimtab.server.engines.base import Engine
+from trimtab.server.models import Registry, ServedModel
+from trimtab.server.service import Service
+from trimtab.server.settings import (
+    AutoEngine,
+    EngineConfig,
+    ModelConfig,
+    RoleConfig,
+    ScriptedConfig,
+    Settings,
+    TransformersConfig,
+    UpstreamConfig,
+    VllmConfig,
+)
+from trimtab.strategies.config import catalogue
+
+if TYPE_CHECKING:
+    from trimtab.retrieval.encoder import Encoder
+
+RESERVED = frozenset({"plain"})
+"""Names no pipeline may take: each must mean the same everywhere."""
+
+
+def build(settings: Settings, *, progress: Progress | None = None) -> Service:
+    """The service of these settings; models are fetched and converted here, loaded in `Service.start`.
+
+    Raises ArtifactError where a model cannot be had and ConfigFileError where settings contradict each other.
+    """
+    _check_names(settings)
+    assembly = _Assembly(settings, progress)
+    models: dict[str, ServedModel] = {}
+    for name, config in (settings.models or {DEFAULT_MODEL: ModelConfig()}).items():
+        models |= assembly.served(name, config)
+    roles: dict[str, Engine] = {role: assembly.role(role, given, models) for role, given in settings.roles.items() if role != "embed"}
+    encoders = assembly.encoders()
+    created = int(time.time())
+    registry = Registry(models, tuple(settings.pipelines), dict.fromkeys(encoders, created))
+    return Service(settings, registry, roles, encoders)
+
+
+def _check_names(settings: Settings) -> None:
+    for name in settings.pipelines:
+        if name in RESERVED or name in catalogue():
+            raise ConfigFileError(f"pipelines.{name}: a strategy has this name; give the pipeline another one")
+    for policy in settings.policies:
+        if policy.lock is not None and policy.lock not in settings.pipelines and policy.lock not in catalogue():
+            known = ", ".join(settings.pipelines) or "none"
+            raise ConfigFileError(f"policies: lock {policy.lock!r} is no pipeline; pipelines: {known}")
+        if policy.lock == "plain":
+            raise ConfigFileError("policies: lock 'plain' would lock nothing")
+
+
+def automatic(config: AutoEngine) -> VllmConfig | TransformersConfig:
+    """vLLM where it is installed, else transformers."""
+    if importlib.util.find_spec("vllm") is not None:
+        return VllmConfig(max_model_len=config.max_model_len, dtype=config.dtype)
+    return TransformersConfig(max_model_len=config.max_model_len, dtype=config.dtype)
+
+
+class _Assembly:
+    """Builds engines; a source that two entries share is resolved once."""
+
+    def __init__(self, settings: Settings, progress: Progress | None) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._sources: dict[str, ResolvedModel] = {}
+
+    def served(self, name: str, config: ModelConfig) -> Mapping[str, ServedModel]:
+        """The model, and the adapters it serves beside it."""
+        engine_config = automatic(config.engine) if isinstance(config.engine, AutoEngine) else config.engine
+        source = config.source or name
+        engine = self._engine(name, source, engine_config, config.chat_template)
+        local = not isinstance(engine_config, UpstreamConfig | ScriptedConfig)
+        created = int(time.time())
+        base = ServedModel(
+            id=name,
+            engine=engine,
+            created=created,
+            strategy=config.strategy,
+            source=source if local else getattr(engine_config, "url", ""),
+            quantised_at_source=self._source(source).quantised_at_source if local else False,
+        )
+        adapters = engine_config.lora if isinstance(engine_config, VllmConfig) else {}
+        beside = {
+            adapter: ServedModel(adapter, engine, created, strategy=config.strategy, adapter=adapter, source=folder)
+            for adapter, folder in adapters.items()
+        }
+        return {name: base, **beside}
+
+    def role(self, role: str, given: str | RoleConfig, models: Mapping[str, ServedModel]) -> Engine:
+        """The engine of a role: that of a served model, or one of its own."""
+        if isinstance(given, str):
+            if given in models:
+                return models[given].engine
+            given = RoleConfig(source=given)
+        config = automatic(given.engine) if isinstance(given.engine, AutoEngine) else given.engine
+        return self._engine(role, given.source or role, config, None)
+
+    def encoders(self) -> "Mapping[str, Encoder]":
+        """The embedding models by name; each is loaded when it is first used."""
+        from trimtab.retrieval.encoder import Encoder
+
+        given = self._settings.roles.get("embed")
+        source = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
+        return {source: Encoder(source, progress=self._progress)}
+
+    def _engine(self, name: str, source: str, config: EngineConfig, chat_template: str | None) -> Engine:
+        match config:
+            case ScriptedConfig():
+                from trimtab.server.engines.scripted import ScriptedEngine
+
+                return ScriptedEngine(config, name=name)
+            case UpstreamConfig():
+                from trimtab.server.engines.upstream import UpstreamEngine
+
+                return UpstreamEngine(config, name=name)
+            case VllmConfig():
+                from trimtab.server.engines.vllm import VllmEngine
+
+                return VllmEngine(self._source(source).path, config, name=name, chat_template=_template(chat_template))
+            case TransformersConfig():
+                from trimtab.server.engines.transformers import TransformersEngine
+
+                path = self._source(source).path
+                return TransformersEngine(path, config, name=name, chat_template=_template(chat_template))
+
+    def _source(self, source: str) -> ResolvedModel:
+        if source not in self._sources:
+            self._sources[source] = resolve(
+                source, accept_licences=self._settings.accept_licences | _accepted_by_environment(), progress=self._progress
+            )
+        return self._sources[source]
+
+
+def _accepted_by_environment() -> frozenset[str]:
+    return frozenset(part for part in os.environ.get("TRIMTAB_ACCEPT_LICENCE", "").split(",") if part)
+
+
+def _template(given: str | None) -> str | None:
+    """A chat template: the text itself, or what stands in the file of that path."""
+    if given is None or "{" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigFileError(f"chat_template: cannot read {given!r}: {error.strerror}") from error
