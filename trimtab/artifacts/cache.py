@@ -37,6 +37,8 @@ class CacheManifest(BaseModel):
     """What it was asked for by: an alias or the path of a GGUF file."""
     kind: ModelKind
     licence: str | None
+    quantised: bool
+    """Whether the weights were quantised before the conversion."""
     created: datetime
     """When it was finished, UTC."""
 
@@ -154,6 +156,7 @@ def publish(root: Path, key: str, build: Callable[[Path, Path], CacheManifest], 
     Raises StorageFailed or DiskFull, and whatever `build` raises.
     """
     final = model_path(root, key)
+    sweep(root)
     if read_manifest(final) is not None:
         return final
     with locked(root, key, progress):
@@ -178,6 +181,14 @@ def publish(root: Path, key: str, build: Callable[[Path, Path], CacheManifest], 
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return final
+
+
+def sweep(root: Path) -> None:
+    """Remove what processes that died have left in `staging`; what a live one works on is locked and stays."""
+    staging = root / "staging"
+    for directory in list(staging.iterdir()) if staging.is_dir() else []:
+        with contextlib.suppress(OSError, Timeout), FileLock(root / "locks" / f"{directory.name}.lock", timeout=0):
+            shutil.rmtree(directory)
 
 
 def now() -> datetime:

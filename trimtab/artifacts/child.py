@@ -1,8 +1,9 @@
-"""A child process whose output is read line by line and that never outlives its caller's interest."""
+"""A Python module run in a child process that is read line by line and never outlives its caller."""
 
 import os
 import re
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 _BREAK = re.compile(rb"[\r\n]+")
 _KEPT_LINES = 40
+_PACKAGE_PARENT = Path(__file__).absolute().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +24,28 @@ class ChildResult:
     """Its last lines of output, both streams together."""
 
 
-def run_child(
+def run_module(
+    module: str,
     arguments: Sequence[str],
     *,
     on_line: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
 ) -> ChildResult:
-    """Run a command to its end, handing each line of its output to `on_line`.
+    """Run `python -m module arguments...` to its end, handing each line of its output to `on_line`.
 
-    A carriage return ends a line too, so that progress bars arrive as they move. The child's standard input stays open
-    as long as the caller lives. Whatever ends the call early (an exception in `on_line`, an interrupt) kills the child.
+    A carriage return ends a line too, so that progress bars arrive as they move. Whatever ends the call early (an
+    exception in `on_line`, an interrupt) kills the child, and the death of the caller ends it too.
     environment: added to the caller's own.
     """
+    search = os.pathsep.join(filter(None, [str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
-        list(arguments),
+        [sys.executable, "-m", "trimtab.artifacts.guarded", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **(environment or {})},
-        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": search, **(environment or {})},
     ) as child:
-        assert child.stdout is not None and child.stdin is not None  # noqa: S101, PT018
+        assert child.stdout is not None
         kept: deque[str] = deque(maxlen=_KEPT_LINES)
         try:
             rest = b""
@@ -56,7 +58,6 @@ def run_child(
                         kept.append(text)
             if rest:
                 kept.append(rest.decode("utf-8", "replace").strip())
-            child.stdin.close()
             child.wait()
         except BaseException:
             child.kill()

@@ -1,8 +1,7 @@
 """One GGUF file made into a Hugging Face directory: `python -m trimtab.artifacts.convert GGUF OUTPUT`.
 
 It runs in a process of its own, so that it can be killed, its memory returns at once and a crash in native code harms
-nobody. It writes into a directory that the caller publishes afterwards, and knows nothing of caches or locks. It ends
-with the process that started it: end of file on standard input is the sign.
+nobody. It writes into a directory that the caller publishes afterwards, and knows nothing of caches or locks.
 
 Weights are stored as float32, the type that GGUF is dequantised to. A block-quantised weight is a float16 scale times a
 small integer plus an offset, which needs more than the 8 significant bits of bfloat16 and the 11 of float16, so that any
@@ -11,15 +10,15 @@ another: bfloat16, unless the file itself was not quantised.
 """
 
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader
     from transformers import PreTrainedTokenizerBase
+
+TYPES_LINE = "tensor types: "
+"""Start of the line of output that lists the types of the file's matrices."""
 
 PROBE = "Hello world, in 2024 it cost $12345.\n\tÜber 中文 <b>x</b>"
 """Text whose token ids must survive saving and loading the tokenizer."""
@@ -31,7 +30,7 @@ class GgufMetadata:
     def __init__(self, path: Path) -> None:
         from gguf import GGUFReader
 
-        self._reader: GGUFReader = GGUFReader(path)
+        self._reader = GGUFReader(path)
 
     def get(self, key: str) -> Any:
         """Value of `key` (a number, string, bool or list), None where the file does not have it."""
@@ -128,21 +127,11 @@ def convert(gguf: Path, output: Path) -> None:
     """
     output.mkdir(exist_ok=True)
     metadata = GgufMetadata(gguf)
+    sys.stdout.write(f"{TYPES_LINE}{' '.join(sorted(metadata.tensor_types()))}\n")
+    sys.stdout.flush()
     max_length = save_model(gguf, metadata, output)
     save_tokenizer(gguf, metadata, output, max_length)
 
 
-def _end_with_parent() -> None:
-    """End this process once its standard input is closed, as it is when the parent dies."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    _end_with_parent()
     convert(Path(sys.argv[1]), Path(sys.argv[2]))

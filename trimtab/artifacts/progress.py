@@ -5,7 +5,7 @@ It knows nothing of models: a stage is a short word for people, amounts are byte
 
 import sys
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 from tqdm import tqdm
 
@@ -28,25 +28,29 @@ class SilentProgress:
 
 
 class TerminalProgress:
-    """One tqdm bar for each stage, on standard error by default.
+    """One tqdm bar for each stage, on standard error by default; a line a stage where that is no terminal.
 
     Use it as a context manager, so that the last bar is closed also on an error.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._stage: str | None = None
 
     def update(self, stage: str, done: int, total: int | None) -> None:
         """Move the bar of `stage` to `done` bytes, opening a new bar for a new stage."""
-        if self._bar is None or stage != self._stage:
+        if stage != self._stage:
             self.close()
             self._stage = stage
-            self._bar = tqdm(desc=stage, total=total, unit="B", unit_scale=True, unit_divisor=1024, file=self._stream)
-        self._bar.total = total
-        self._bar.n = done
-        self._bar.refresh()
+            if self._stream.isatty():
+                self._bar = tqdm(desc=stage, total=total, unit="B", unit_scale=True, unit_divisor=1024, file=self._stream)
+            else:
+                self._stream.write(f"{stage}\n")
+                self._stream.flush()
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
         """End the open bar, leaving its last state on the screen."""

@@ -25,9 +25,6 @@ from trimtab.artifacts.wheels import fetch_members
 CONVERSION = 1
 """Version of what a conversion writes; a new one makes every cached conversion stale."""
 
-FLOAT32_PER_GGUF_BYTE = 8
-"""Bytes of float32 that a byte of a 4-bit GGUF file becomes, for the check of free space."""
-
 ALL_GATED = frozenset(entry.gated_licence for entry in CATALOGUE if entry.gated_licence)
 """Every licence key that `accept_licences` knows."""
 
@@ -70,7 +67,7 @@ def resolve(
     shown = progress if progress is not None else SilentProgress()
     root = cache_root(cache_dir)
     if entry := find(source):
-        return _from_catalogue(entry, root, accept_licences, shown, offline)
+        return resolve_entry(entry, root=root, accept_licences=accept_licences, progress=shown, offline=offline)
     path = Path(source).expanduser()
     if path.is_dir():
         return _from_directory(path, source)
@@ -81,13 +78,16 @@ def resolve(
     raise _unknown(source)
 
 
-def _from_catalogue(
-    entry: CatalogueEntry, root: Path, accepted: frozenset[str], progress: Progress, offline: bool
+def resolve_entry(
+    entry: CatalogueEntry, *, root: Path, accept_licences: frozenset[str], progress: Progress, offline: bool = False
 ) -> ResolvedModel:
-    """The model of a catalogue entry, through the cache."""
+    """The model of a catalogue entry, through the cache `root`; parameters and errors as for `resolve`.
+
+    A gated licence is asked for once: a model that lies in the cache has been accepted.
+    """
     key = _entry_key(entry)
     if read_manifest(model_path(root, key)) is None:
-        _require_licence(entry, accepted)
+        _require_licence(entry, accept_licences)
         if offline and not _wheels_in_place(entry, root):
             raise NotCached(
                 f"{entry.alias!r} is not in the model cache {root}, and work is offline; run `trimtab models pull "
@@ -100,7 +100,14 @@ def _from_catalogue(
         fetch_members(entry, root=root, work=work, target=target, progress=progress)
         if entry.gguf:
             convert_gguf(work / entry.gguf, model, root=root, progress=progress)
-        return CacheManifest(id=entry.alias, source=entry.alias, kind=entry.kind, licence=entry.licence, created=now())
+        return CacheManifest(
+            id=entry.alias,
+            source=entry.alias,
+            kind=entry.kind,
+            licence=entry.licence,
+            quantised=entry.quantised_at_source,
+            created=now(),
+        )
 
     return ResolvedModel(
         id=entry.alias,
@@ -130,18 +137,20 @@ def _from_gguf(path: Path, source: str, root: Path, progress: Progress) -> Resol
 
     def build(work: Path, model: Path) -> CacheManifest:
         require_space(root, file.stat().st_size)
-        convert_gguf(file, model, root=root, progress=progress)
+        quantised = convert_gguf(file, model, root=root, progress=progress)
         kind = inspect_directory(model, source)
-        return CacheManifest(id=file.stem, source=str(file), kind=kind, licence=None, created=now())
+        return CacheManifest(id=file.stem, source=str(file), kind=kind, licence=None, quantised=quantised, created=now())
 
     directory = publish(root, key, build, progress)
+    manifest = read_manifest(directory)
+    quantised = manifest is not None and manifest.quantised
     return ResolvedModel(
         id=file.stem,
         path=directory,
         kind=inspect_directory(directory, source),
         origin="gguf",
-        quantised_at_source=True,
-        note="A GGUF file, dequantised to float32; figures measured with it are those of the quantised weights.",
+        quantised_at_source=quantised,
+        note="Weights were quantised at the source and are dequantised here." if quantised else "",
     )
 
 
@@ -175,7 +184,7 @@ def _unknown(source: str) -> UnknownModel:
     aliases = [entry.alias for entry in CATALOGUE]
     lowered = {alias.lower(): alias for alias in aliases}
     near = [lowered[name] for name in difflib.get_close_matches(source.lower(), lowered, n=3, cutoff=0.4)]
-    hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else "."
     what = "no such file or directory" if os.sep in source or source.endswith(".gguf") else "unknown model"
     return UnknownModel(
         f"{what}: {source!r}{hint} A model is a catalogue alias ({', '.join(aliases)}), a local directory with "

