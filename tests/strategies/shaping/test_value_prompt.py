@@ -1,0 +1,87 @@
+"""Value prompts: where principles stand, what outranks what, reasoning, tool turns."""
+
+from tests.strategies.doubles import ListEngine, context, said
+from trimtab.strategies.core.engine import Params
+from trimtab.strategies.core.messages import Conversation, Message
+from trimtab.strategies.prompts.principles import PACKS, REASONING_OPENER, RULES_FIRST, RULES_LAST
+from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
+
+WITH_SYSTEM = Conversation((Message("system", "You sell shoes."), Message("user", "hi")))
+
+
+async def shaped(
+    config: ValuePromptConfig, prompt: Conversation, engine: ListEngine | None = None, prefill: bool = True
+) -> Conversation:
+    ctx = context(engine or ListEngine([]), prefill=prefill, params=Params(n=3, max_tokens=9, stop=("x",)))
+    result = await config.build().shape(prompt, ctx)
+    assert isinstance(result, Conversation)
+    return result
+
+
+async def test_principles_come_first_and_outrank_the_callers_text() -> None:
+    system = (await shaped(ValuePromptConfig(), WITH_SYSTEM)).messages[0]
+    assert all(principle in system.text for principle in PACKS["helpful-honest-harmless"])
+    assert system.text.endswith("You sell shoes.")
+    assert RULES_FIRST in system.text
+
+
+async def test_precedence_after() -> None:
+    system = (await shaped(ValuePromptConfig(precedence="after"), WITH_SYSTEM)).messages[0]
+    assert system.text.startswith("You sell shoes.")
+    assert RULES_LAST in system.text
+
+
+async def test_one_system_turn_only() -> None:
+    prompt = await shaped(ValuePromptConfig(), WITH_SYSTEM)
+    assert [message.role for message in prompt.messages] == ["system", "user"]
+    assert [message.role for message in (await shaped(ValuePromptConfig(), said("hi"))).messages] == ["system", "user"]
+
+
+async def test_own_principles_replace_the_pack() -> None:
+    text = (await shaped(ValuePromptConfig(principles=("Rhyme.",)), said("hi"))).messages[0].text
+    assert "1. Rhyme." in text
+    assert PACKS["helpful-honest-harmless"][0] not in text
+
+
+async def test_content_parts_of_the_system_turn_stay_parts() -> None:
+    parts = ({"type": "text", "text": "You sell shoes."},)
+    system = (await shaped(ValuePromptConfig(), Conversation((Message("developer", parts), Message("user", "hi"))))).messages[0]
+    assert isinstance(system.content, tuple)
+    assert len(system.content) == 2
+    assert system.role == "developer"
+
+
+async def test_the_whole_conversation_is_kept() -> None:
+    turns = tuple(Message(role, role) for role in ("user", "assistant", "user", "user"))
+    assert (await shaped(ValuePromptConfig(), Conversation(turns))).messages[1:] == turns
+
+
+async def test_what_was_asked_is_remembered() -> None:
+    assert (await shaped(ValuePromptConfig(), WITH_SYSTEM)).original == WITH_SYSTEM
+
+
+async def test_a_tool_turn_is_skipped_unless_told_otherwise() -> None:
+    turn = Conversation((Message("user", "2+2?"), Message("tool", "4", {"tool_call_id": "1"})))
+    ctx = context(ListEngine([]))
+    assert await ValuePromptConfig().build().shape(turn, ctx) == turn
+    assert (ctx.step.status, ctx.step.reason) == ("skipped", "tool turn")
+    assert (await shaped(ValuePromptConfig(tool_turns="apply"), turn)).messages[0].role == "system"
+
+
+async def test_chain_of_thought_reasons_once_and_then_asks_for_the_answer() -> None:
+    engine = ListEngine([" be kind."])
+    prompt = await shaped(ValuePromptConfig(condition="chain_of_thought", reasoning_tokens=50), said("hi"), engine)
+    assert engine.asked[0].prefill == REASONING_OPENER
+    assert (engine.params[0].max_tokens, engine.params[0].n, engine.params[0].stop) == (50, 1, ())
+    assert [message.role for message in prompt.messages] == ["system", "user", "assistant", "user"]
+    assert prompt.messages[2].text == f"{REASONING_OPENER} be kind."
+    assert prompt.prefill is None
+
+
+async def test_without_prefill_the_reasoning_is_asked_for_and_the_step_is_degraded() -> None:
+    engine = ListEngine(["thoughts"])
+    ctx = context(engine, prefill=False)
+    prompt = await ValuePromptConfig(condition="chain_of_thought").build().shape(said("hi"), ctx)
+    assert isinstance(prompt, Conversation)
+    assert [message.role for message in prompt.messages] == ["system", "user", "user", "assistant", "user"]
+    assert ctx.step.status == "degraded"

@@ -1,0 +1,151 @@
+"""The fold: order, failure policies, revision of each choice, status."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.strategies.doubles import BrokenShaperConfig, BuggyShaperConfig, ListEngine, ShoutConfig, context, said
+from trimtab.strategies.core.budget import Budget
+from trimtab.strategies.core.context import RequestContext
+from trimtab.strategies.core.engine import Params, Ports
+from trimtab.strategies.core.errors import (
+    BudgetExceeded,
+    ConfigError,
+    DeadlineExceeded,
+    EngineFailure,
+    MissingCapability,
+    StrategyError,
+)
+from trimtab.strategies.core.messages import Delta
+from trimtab.strategies.decoding.plain import PlainConfig
+from trimtab.strategies.pipeline import OnError, Pipeline, combined, overall_status
+from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
+
+
+async def texts(pipeline: Pipeline, ctx: RequestContext, on_error: OnError = "closed", n: int = 1) -> dict[int, str]:
+    gathered: dict[int, str] = {}
+    async for delta in pipeline.run(said("hello"), Params(n=n), ctx, on_error):
+        gathered[delta.index] = gathered.get(delta.index, "") + delta.text
+    return gathered
+
+
+def test_shapers_come_before_revisers() -> None:
+    with pytest.raises(ConfigError, match=r"value_prompt .* cannot come after shout"):
+        Pipeline.of([ShoutConfig(), ValuePromptConfig()])
+
+
+def test_one_decoder_only() -> None:
+    with pytest.raises(ConfigError, match="exactly one decoder"):
+        Pipeline.of([PlainConfig(), PlainConfig()])
+
+
+async def test_every_choice_is_revised() -> None:
+    ctx = context(ListEngine(["one two", "three", "four five"]))
+    assert await texts(Pipeline.of([ShoutConfig()]), ctx, n=3) == {0: "ONE TWO", 1: "THREE", 2: "FOUR FIVE"}
+    assert overall_status(Pipeline.of([ShoutConfig()]), ctx.trace) == "applied"
+    assert [step.strategy for step in ctx.trace.steps] == ["plain", "shout"]
+
+
+async def test_closed_fails_with_the_steps_own_error() -> None:
+    ctx = context(ListEngine(["draft"]))
+    with pytest.raises(EngineFailure, match="the reviser broke"):
+        await texts(Pipeline.of([ShoutConfig(fails=True)]), ctx)
+    assert ctx.trace.steps[-1].status == "failed"
+
+
+async def test_degrade_keeps_the_draft_and_says_so() -> None:
+    ctx = context(ListEngine(["draft text"]))
+    pipeline = Pipeline.of([ShoutConfig(fails=True)])
+    assert await texts(pipeline, ctx, "degrade") == {0: "draft text"}
+    assert overall_status(pipeline, ctx.trace) == "degraded"
+    assert "shout was left out" in ctx.trace.warnings[0]
+
+
+async def test_degrade_leaves_a_broken_shaper_out() -> None:
+    ctx = context(ListEngine([]))
+    shaped = await Pipeline.of([BrokenShaperConfig(), ValuePromptConfig()]).shape(said("hi"), ctx, "degrade")
+    assert shaped != said("hi")
+    assert [step.status for step in ctx.trace.steps] == ["degraded", "applied"]
+
+
+async def test_a_foreign_error_names_the_step_and_hides_its_detail() -> None:
+    ctx = context(ListEngine([]))
+    with pytest.raises(StrategyError, match="buggy_shaper failed: KeyError") as caught:
+        await Pipeline.of([BuggyShaperConfig()]).shape(said("hi"), ctx, "closed")
+    assert "secret" not in str(caught.value)
+
+
+async def test_tool_calls_are_not_revised() -> None:
+    class Caller(ListEngine):
+        async def chat(self, conversation, params, call):  # type: ignore[no-untyped-def]
+            yield Delta(0, fields={"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]})
+            yield Delta(0, finish_reason="tool_calls")
+
+    ctx = context(Caller([]))
+    deltas = [d async for d in Pipeline.of([ShoutConfig()]).run(said("x"), Params(), ctx, "closed")]
+    assert deltas[0].fields["tool_calls"]
+    assert deltas[-1].finish_reason == "tool_calls"
+    assert ctx.trace.steps[-1].status == "skipped"
+    assert ctx.trace.steps[-1].reason == "tool call"
+
+
+async def test_budget_of_calls() -> None:
+    ctx = context(ListEngine(["a", "b"]), budget=Budget(max_calls=1))
+    await texts(Pipeline(), ctx)
+    with pytest.raises(BudgetExceeded, match="max_calls=1"):
+        await texts(Pipeline(), ctx)
+
+
+async def test_deadline_cuts_a_hanging_engine_and_closes_it() -> None:
+    class Hanging(ListEngine):
+        async def chat(self, conversation, params, call):  # type: ignore[no-untyped-def]
+            try:
+                await asyncio.Event().wait()
+                yield Delta()
+            finally:
+                self.closed += 1
+
+    engine = Hanging([])
+    with pytest.raises(DeadlineExceeded):
+        await texts(Pipeline(), context(engine, budget=Budget(deadline=time.monotonic() + 0.02)))
+    assert engine.closed == 1
+
+
+async def test_calls_are_counted_by_role() -> None:
+    ctx = context(ListEngine(["a b", "c"]))
+    await texts(Pipeline(), ctx)
+    meter = ctx.trace.steps[0].meters["policy"]
+    assert (meter.calls, meter.usage.prompt_tokens, meter.usage.completion_tokens, meter.usage.cached_tokens) == (1, 10, 5, 2)
+    assert ctx.budget.tokens == 15
+
+
+async def test_an_abandoned_stream_is_closed_and_counted() -> None:
+    engine = ListEngine(["a b c d"])
+    ctx = context(engine)
+    stream = Pipeline().run(said("x"), Params(), ctx, "closed")
+    await anext(stream)
+    await stream.aclose()
+    assert engine.closed == 1
+    assert ctx.trace.steps[0].meters["policy"].usage.completion_tokens == 1
+
+
+def test_a_missing_port_is_found_when_the_pipeline_is_checked() -> None:
+    with pytest.raises(MissingCapability, match="value_prompt needs the engine's messages port"):
+        Pipeline.of([ValuePromptConfig()]).check({"policy": Ports()})
+
+
+def test_cost_counts_each_choice() -> None:
+    cost = Pipeline.of([ValuePromptConfig(condition="chain_of_thought"), ShoutConfig()]).cost(Params(n=3, max_tokens=100))
+    assert (cost.calls, cost.completion_tokens) == (1 + 1 + 3, 300 + 256 + 21)
+
+
+def test_a_lock_keeps_its_steps_between_the_clients() -> None:
+    lock = Pipeline.of([ValuePromptConfig(pack="private")])
+    wish = Pipeline.of([ValuePromptConfig(pack="unbiased"), ShoutConfig()])
+    assert [getattr(step, "pack", step.kind) for step in combined(lock, wish).steps] == [
+        "unbiased",
+        "private",
+        "plain",
+        "shout",
+    ]
