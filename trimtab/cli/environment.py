@@ -19,7 +19,7 @@ def installed(distribution: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class VersionRange:
     """A dependency and the versions it was tested in."""
 
     name: str
@@ -36,7 +36,7 @@ class Tested:
         return SpecifierSet(self.range).contains(Version(found).public, prereleases=True)
 
 
-def tested() -> dict[str, Tested]:
+def version_ranges() -> dict[str, VersionRange]:
     """The dependencies of this distribution by name; empty when it runs from a folder without being installed."""
     from packaging.requirements import Requirement
 
@@ -48,7 +48,7 @@ def tested() -> dict[str, Tested]:
     for line in lines:
         requirement = Requirement(line)
         extra = str(requirement.marker).partition('extra == "')[2].partition('"')[0] if requirement.marker else ""
-        found[requirement.name] = Tested(requirement.name, str(requirement.specifier), extra)
+        found[requirement.name] = VersionRange(requirement.name, str(requirement.specifier), extra)
     return found
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 MODEL, LISTEN, ALIGN, OTHER = "Model", "Listening", "Alignment", "Other"
 
 
+def env(name: str, text: str) -> str:
+    """Help of a flag whose variable the configuration reads itself, so that it also holds without the command line."""
+    return f"{text} \\[env var: TRIMTAB_{name}]"
+
+
 def serve(
     model: Annotated[
         str | None,
@@ -60,25 +65,21 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Accept a gated licence, e.g. gemma; repeatable. \\[env var: TRIMTAB_ACCEPT_LICENCE, separated by commas]",
+            help=env("ACCEPT_LICENCE", "Accept a gated licence, e.g. gemma; repeatable (commas in the variable)."),
             rich_help_panel=MODEL,
         ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(envvar="TRIMTAB_HOST", help="Address to bind; default 127.0.0.1.", rich_help_panel=LISTEN),
+        typer.Option(help=env("HOST", "Address to bind; default 127.0.0.1."), rich_help_panel=LISTEN),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(
-            envvar="TRIMTAB_PORT", min=0, max=65535, help="Port; default 8000, 0 = any free one.", rich_help_panel=LISTEN
-        ),
+        typer.Option(min=0, max=65535, help=env("PORT", "Port; default 8000, 0 = any free one."), rich_help_panel=LISTEN),
     ] = None,
     uds: Annotated[
         Path | None,
-        typer.Option(
-            envvar="TRIMTAB_UDS", metavar="PATH", help="Unix socket in place of host and port.", rich_help_panel=LISTEN
-        ),
+        typer.Option(metavar="PATH", help=env("UDS", "Unix socket in place of host and port."), rich_help_panel=LISTEN),
     ] = None,
     api_key: Annotated[
         list[str] | None,
@@ -92,9 +93,8 @@ def serve(
     align: Annotated[
         str | None,
         typer.Option(
-            envvar="TRIMTAB_ALIGN",
             metavar="SPEC",
-            help="Default strategy: a name, or a list or object as JSON or YAML.",
+            help=env("ALIGN", "Default strategy: a name, or a list or object as JSON or YAML."),
             rich_help_panel=ALIGN,
         ),
     ] = None,
@@ -109,15 +109,15 @@ def serve(
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(envvar="TRIMTAB_DATA_DIR", help="State; default the user's data folder.", rich_help_panel=OTHER),
+        typer.Option(help=env("DATA_DIR", "State; default the user's data folder."), rich_help_panel=OTHER),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
-        typer.Option(envvar="TRIMTAB_LOG_LEVEL", help="Least severe level logged; default info.", rich_help_panel=OTHER),
+        typer.Option(help=env("LOG_LEVEL", "Least severe level logged; default info."), rich_help_panel=OTHER),
     ] = None,
     log_json: Annotated[
         bool | None,
-        typer.Option("--log-json/--log-text", envvar="TRIMTAB_LOG_JSON", help="Form of log lines.", rich_help_panel=OTHER),
+        typer.Option("--log-json/--log-text", help=env("LOG_JSON", "Form of log lines."), rich_help_panel=OTHER),
     ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resulting configuration and exit.", rich_help_panel=OTHER)

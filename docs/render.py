@@ -1,0 +1,112 @@
+"""Render what the documentation takes from the code: `python docs/render.py` writes, `--check` only compares.
+
+Generated parts of README.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`; docs/configuration.md is
+generated whole.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
+
+
+def strategies() -> str:
+    """The catalogue of strategies."""
+    from trimtab.strategies.config import BUILT_IN, describe
+    from trimtab.strategies.core.engine import Params
+
+    rows = []
+    for config in BUILT_IN:
+        entry, cost = describe(config), config().cost(Params())
+        extra = f"{cost.calls}, at most {cost.completion_tokens} tokens" if cost.calls else "none"
+        needs = ", ".join(entry["requires"]) or "nothing"
+        rows.append(
+            (f"`{entry['kind']}`", entry["role"], entry["summary"], entry["streaming"], needs, extra, entry["source"] or "-")
+        )
+    return table(("strategy", "role", "what it does", "streaming", "needs", "extra calls by default", "source"), rows)
+
+
+def endpoints() -> str:
+    """The paths of the OpenAPI document."""
+    from trimtab.server.app import create_app
+    from trimtab.server.settings import ModelConfig, ScriptedConfig, Settings
+
+    document: Mapping[str, Any] = create_app(Settings(models={"scripted": ModelConfig(engine=ScriptedConfig())})).openapi()
+    rows = []
+    for path, operations in document["paths"].items():
+        for method in METHODS:
+            if method in operations:
+                told = operations[method].get("description") or operations[method].get("summary", "")
+                rows.append((f"`{method.upper()} {path}`", " ".join(told.split("\n\n")[0].split())))
+    return table(("endpoint", "what it answers"), rows)
+
+
+def matrix() -> str:
+    """Endpoint by feature by engine, as the conformance suite declares it."""
+    from tests.contracts.features import ENGINES, FEATURES
+
+    shown = {"yes": "yes", "refused": "400", "upstream": "as the upstream"}
+    rows = [(f"`{f.endpoint}`", f.name, *(shown[f.state(engine)] for engine in ENGINES)) for f in FEATURES]
+    return table(("endpoint", "feature", *(f"`{engine}`" for engine in ENGINES)), rows)
+
+
+def configuration() -> str:
+    """The reference of the configuration file."""
+    from trimtab.server.config_file import reference
+
+    return reference()
+
+
+PARTS: Mapping[str, Callable[[], str]] = {"strategies": strategies, "endpoints": endpoints, "matrix": matrix}
+
+
+def readme(text: str) -> str:
+    """The README with its generated parts renewed. Raises ValueError where a marker is missing."""
+    for name, render in PARTS.items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        head, found_begin, rest = text.partition(begin)
+        _, found_end, tail = rest.partition(end)
+        if not (found_begin and found_end):
+            raise ValueError(f"README.md has no part between {begin.strip()} and {end}")
+        text = f"{head}{begin}{render()}\n{end}{tail}"
+    return text
+
+
+def rendered() -> dict[Path, str]:
+    """Every generated file with the text it should have."""
+    path = ROOT / "README.md"
+    return {path: readme(path.read_text(encoding="utf-8")), ROOT / "docs" / "configuration.md": configuration()}
+
+
+def stale() -> list[Path]:
+    """The files whose text is not what the code says."""
+    return [path for path, text in rendered().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+
+
+def main() -> int:
+    """Write or compare; 1 where `--check` finds something stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where something is stale")
+    check = parser.parse_args().check
+    old = stale()
+    for path in old:
+        sys.stdout.write(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}\n")
+        if not check:
+            path.write_text(rendered()[path], encoding="utf-8")
+    return 1 if check and old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

