@@ -1,0 +1,102 @@
+"""`Params` as vLLM's SamplingParams, with the model's own defaults where a parameter is left open, as its server does."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from trimtab.strategies.core.engine import Params
+from trimtab.strategies.core.errors import RequestRefused
+
+LABELS_A_CALL = 128
+"""Most ids whose log-probabilities vLLM returns at one position."""
+
+_OPEN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+_NEUTRAL: Mapping[str, float] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+_CHAT_ONLY = ("tools", "tool_choice", "functions", "function_call", "modalities", "audio")
+
+
+def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequence[str] = ()) -> SamplingParams:
+    """How to sample a raw prompt.
+
+    defaults: the model's generation config as vLLM reads it. room: tokens left in the context window. stops: strings that end
+    the answer beside the request's own. Raises RequestRefused for what only the chat layer can honour.
+    """
+    for field in _CHAT_ONLY:
+        if params.native.get(field) not in (None, "none", []):
+            raise RequestRefused(f"`{field}` needs a chat prompt; this prompt is raw text", param=field)
+    if params.logprobs and params.logprob_token_ids:
+        raise RequestRefused("the most likely ids and chosen ids cannot be asked for at once", param="logprobs")
+    chosen = {name: _first(getattr(params, name), defaults.get(name), _NEUTRAL[name]) for name in _OPEN}
+    longest = min(n for n in (room, params.max_tokens, defaults.get("max_tokens")) if n is not None)
+    return SamplingParams(
+        n=params.n,
+        **chosen,
+        seed=params.seed,
+        stop=[*params.stop, *(s for s in stops if s not in params.stop)] or None,
+        stop_token_ids=[*params.stop_token_ids, *(defaults.get("stop_token_ids") or ())] or None,
+        ignore_eos=params.ignore_eos,
+        max_tokens=longest,
+        min_tokens=params.min_tokens,
+        logprobs=len(params.logprob_token_ids) if params.logprob_token_ids else params.logprobs,
+        logprob_token_ids=list(params.logprob_token_ids) or None,
+        allowed_token_ids=list(params.allowed_token_ids) or None,
+        logit_bias=dict(params.logit_bias) or None,
+        structured_outputs=_structure(params.native.get("response_format")),
+        output_kind=RequestOutputKind.DELTA,
+        skip_clone=True,
+    )
+
+
+def label_sampling(candidates: Sequence[int]) -> SamplingParams:
+    """One greedy token whose position shows the log-probabilities of `candidates` (at most `LABELS_A_CALL`)."""
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        logprobs=len(candidates),
+        logprob_token_ids=list(candidates),
+        detokenize=False,
+        ignore_eos=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def prompt_sampling(top: int) -> SamplingParams:
+    """One token after a prompt whose own log-probabilities are shown, with the `top` most likely ids beside each."""
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        prompt_logprobs=top,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def _structure(response_format: Any) -> Any:
+    """vLLM's form of OpenAI's `response_format`."""
+    from vllm.sampling_params import StructuredOutputsParams
+
+    kind = (response_format or {}).get("type", "text")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return StructuredOutputsParams(json_object=True)
+    if kind == "json_schema":
+        return StructuredOutputsParams(json=response_format["json_schema"]["schema"])
+    raise RequestRefused(
+        f"`response_format.type` is {kind!r}; allowed: text, json_object, json_schema", param="response_format"
+    )
