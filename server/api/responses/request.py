@@ -44,7 +44,6 @@ SAMPLING = (
 """Fields that mean the same in both requests."""
 
 PARAMS = {
-    "messages": "input",
     "max_completion_tokens": "max_output_tokens",
     "max_tokens": "max_output_tokens",
     "response_format": "text.format",
@@ -78,11 +77,14 @@ def to_chat(request: ResponsesRequest) -> Wire:
 
 
 def chat_param(param: str | None) -> str | None:
-    """The name of a chat request's field in this request, for errors that the service raises."""
+    """The name of a chat request's field in this request, for errors that the service raises.
+
+    The places of items and messages differ, so that errors about a message name the input as a whole.
+    """
     if param is None:
         return None
     head, dot, rest = param.partition(".")
-    return PARAMS.get(head, head) + dot + rest
+    return "input" if head == "messages" else PARAMS.get(head, head) + dot + rest
 
 
 def _refuse_stateful(request: ResponsesRequest) -> None:

@@ -163,7 +163,7 @@ def test_what_cannot_be_honoured_names_its_field(fields: dict[str, Any], param: 
 
 
 def test_errors_of_the_chat_request_get_this_requests_names() -> None:
-    assert chat_param("messages.0.content") == "input.0.content"
+    assert chat_param("messages.0.content") == "input"
     assert chat_param("max_completion_tokens") == "max_output_tokens"
     assert chat_param("alignment.strategy") == "alignment.strategy"
     assert chat_param(None) is None
