@@ -41,7 +41,7 @@ class Account:
     @property
     def status(self) -> str:
         """applied, skipped, degraded or failed."""
-        return overall_status(self.pipeline, self.ctx.trace)
+        return overall_status(self.ctx.trace)
 
     def usage(self) -> Wire:
         """The answer's `usage` object."""

@@ -11,7 +11,7 @@ from trimtab.server.engines.base import Engine, Wire
 from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, loads, params_of, usage_of, wants_usage
 from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params
-from trimtab.strategies.core.errors import RequestRefused, StrategyError
+from trimtab.strategies.core.errors import ContextLengthExceeded, RequestRefused, StrategyError
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Usage
 from trimtab.strategies.core.metering import in_time, within_deadline
 from trimtab.strategies.pipeline import OnError, Pipeline
@@ -42,7 +42,10 @@ class AlignedChat:
         """The `chat.completion` object with its `alignment`. Raises the step's own error under `closed`."""
         try:
             prompt = await self._shaped()
-            wire = await self._answered(prompt, self.pipeline)
+            try:
+                wire = await self._answered(prompt, self.pipeline)
+            except ContextLengthExceeded as error:
+                raise self._with_overhead(error, prompt) from error
         except StrategyError as error:
             wire = await self._answered(self._plain_after(error), Pipeline())
         return {**wire, "usage": self.account.usage(), "alignment": self.account.wire()}
@@ -52,11 +55,14 @@ class AlignedChat:
         begun = False
         try:
             prompt = await self._shaped()
-            async with aclosing(self._streamed(prompt, self.pipeline)) as chunks:
-                async for chunk in chunks:
-                    begun = True
-                    yield chunk
-            return
+            try:
+                async with aclosing(self._streamed(prompt, self.pipeline)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except ContextLengthExceeded as error:
+                raise self._with_overhead(error, prompt) from error
         except StrategyError as error:
             if begun:
                 raise
@@ -64,6 +70,14 @@ class AlignedChat:
         async with aclosing(self._streamed(plain, Pipeline())) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _with_overhead(self, error: ContextLengthExceeded, prompt: Prompt) -> ContextLengthExceeded:
+        """The same error, telling how much of the prompt is the pipeline's own."""
+        tokenizer = self.engine.tokenizer
+        if tokenizer is None or not isinstance(prompt, Conversation):
+            return ContextLengthExceeded(f"{error} (the prompt includes what {', '.join(self.pipeline.names)} added)")
+        own = len(tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})) - len(tokenizer.tokenize_chat(self.body))
+        return ContextLengthExceeded(f"{error} ({own} of the prompt's tokens were added by {', '.join(self.pipeline.names)})")
 
     def _plain_after(self, error: StrategyError) -> Prompt:
         """The user's own prompt for an unaligned answer under `open`; raises the error where that is not allowed or no help."""
@@ -101,6 +115,7 @@ class AlignedChat:
     async def _native_chunks(self, prompt: Conversation) -> AsyncGenerator[str, None]:
         """The engine's own chunks as they come; only the last one is read and extended."""
         body = {**self._native_body(prompt), "stream": True, "stream_options": {"include_usage": True}}
+        asked = wants_usage(self.body)
         held: str | None = None
         finishes: set[str | None] = set()
         usage: Mapping[str, Any] = {}
@@ -110,7 +125,7 @@ class AlignedChat:
             ) as chunks:
                 async for chunk in chunks:
                     if UNFINISHED in chunk:
-                        yield chunk
+                        yield chunk if asked else _without_null_usage(chunk)
                         continue
                     read = loads(chunk)
                     if not read.get("choices"):
@@ -129,7 +144,9 @@ class AlignedChat:
         explained = {"alignment": self.account.wire()}
         if wants_usage(self.body) and usage_chunk:
             return [*([finish] if finish else []), {**usage_chunk, "usage": self.account.usage(), **explained}]
-        return [{**finish, **explained}] if finish else []
+        if finish is None:
+            return []
+        return [{name: value for name, value in finish.items() if name != "usage" or wants_usage(self.body)} | explained]
 
     async def _rendered(self, prompt: Prompt, pipeline: Pipeline) -> AsyncGenerator[str, None]:
         chunks = ChatChunks(self.body["model"], include_usage=wants_usage(self.body), logprobs=self.params.logprobs is not None)
@@ -196,6 +213,12 @@ class AlignedChat:
         if self._clipped and "length" in finishes:
             step.degrade("cut by alignment.budget.max_tokens")
             self.ctx.trace.warn("the answer was cut by alignment.budget.max_tokens")
+
+
+def _without_null_usage(chunk: str) -> str:
+    """The chunk as it reads where no usage was asked for."""
+    kept = chunk.removesuffix(',"usage":null}')
+    return chunk if kept is chunk else f"{kept}}}"
 
 
 @dataclass(slots=True)

@@ -231,16 +231,15 @@ class _Timed:
         self.step.ms += (time.perf_counter() - self.start) * 1000
 
 
-def overall_status(pipeline: Pipeline, trace: Trace) -> StepStatus:
+def overall_status(trace: Trace) -> StepStatus:
     """applied, skipped (no step changed this turn, by policy), degraded or failed."""
-    statuses = [step.status for step in trace.steps if step.strategy != "plain"]
-    if any(step.status == "failed" for step in trace.steps):
-        return "failed"
-    if "degraded" in statuses:
-        return "degraded"
-    if statuses and all(status == "skipped" for status in statuses):
-        return "skipped"
-    return "applied"
+    statuses = {step.status for step in trace.steps}
+    own = {step.status for step in trace.steps if step.strategy != "plain"}
+    worst: StepStatus
+    for worst in ("failed", "degraded"):
+        if worst in statuses:
+            return worst
+    return "skipped" if own == {"skipped"} else "applied"
 
 
 def combined(lock: Pipeline, wish: Pipeline) -> Pipeline:

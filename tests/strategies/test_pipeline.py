@@ -43,7 +43,7 @@ def test_one_decoder_only() -> None:
 async def test_every_choice_is_revised() -> None:
     ctx = context(ListEngine(["one two", "three", "four five"]))
     assert await texts(Pipeline.of([ShoutConfig()]), ctx, n=3) == {0: "ONE TWO", 1: "THREE", 2: "FOUR FIVE"}
-    assert overall_status(Pipeline.of([ShoutConfig()]), ctx.trace) == "applied"
+    assert overall_status(ctx.trace) == "applied"
     assert [step.strategy for step in ctx.trace.steps] == ["plain", "shout"]
 
 
@@ -58,7 +58,7 @@ async def test_degrade_keeps_the_draft_and_says_so() -> None:
     ctx = context(ListEngine(["draft text"]))
     pipeline = Pipeline.of([ShoutConfig(fails=True)])
     assert await texts(pipeline, ctx, "degrade") == {0: "draft text"}
-    assert overall_status(pipeline, ctx.trace) == "degraded"
+    assert overall_status(ctx.trace) == "degraded"
     assert "shout was left out" in ctx.trace.warnings[0]
 
 
