@@ -8,6 +8,7 @@ from typing import Any
 
 from trimtab.server.account import Account
 from trimtab.server.engines.base import Engine, Wire
+from trimtab.server.engines.faces import conversation_of
 from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, loads, params_of, usage_of, wants_usage
 from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params
@@ -85,10 +86,10 @@ class AlignedChat:
         if self.on_error != "open" or not failed:
             raise error
         self.ctx.trace.warn(f"{failed[-1].strategy} failed and alignment.on_error is 'open': this answer is not aligned")
-        return Conversation.from_wire(self.body["messages"])
+        return conversation_of(self.body)
 
     async def _shaped(self) -> Prompt:
-        return await self.pipeline.shape(Conversation.from_wire(self.body["messages"]), self.ctx, self.on_error)
+        return await self.pipeline.shape(conversation_of(self.body), self.ctx, self.on_error)
 
     async def _answered(self, prompt: Prompt, pipeline: Pipeline) -> Wire:
         if pipeline.decodes_natively and isinstance(prompt, Conversation):
@@ -183,6 +184,7 @@ class AlignedChat:
     def _native_body(self, prompt: Conversation) -> Wire:
         """The request with the shaped messages in place of its own, held to the budget."""
         body = {**self.body, "messages": prompt.wire()}
+        body.pop("continue_final_message", None)
         if prompt.prefill is not None:
             body["messages"] = [*body["messages"], {"role": "assistant", "content": prompt.prefill}]
             body.update(continue_final_message=True, add_generation_prompt=False)
@@ -218,7 +220,7 @@ class AlignedChat:
 def _without_null_usage(chunk: str) -> str:
     """The chunk as it reads where no usage was asked for."""
     kept = chunk.removesuffix(',"usage":null}')
-    return chunk if kept is chunk else f"{kept}}}"
+    return chunk if len(kept) == len(chunk) else f"{kept}}}"
 
 
 @dataclass(slots=True)
