@@ -165,9 +165,14 @@ class ScriptedEngine:
                 yield piece
         finally:
             self.running -= 1
-            self._tasks.get(call.request_id, set()).discard(task)  # type: ignore[arg-type]
-            if not self._tasks.get(call.request_id):
-                self._tasks.pop(call.request_id, None)
+            self._ended(call.request_id, task)
+
+    def _ended(self, request_id: str, task: "asyncio.Task[object] | None") -> None:
+        running = self._tasks.get(request_id, set())
+        if task is not None:
+            running.discard(task)
+        if not running:
+            self._tasks.pop(request_id, None)
 
     def _cut(self, answer: str, params: Params, limit: int) -> Iterator["_Piece"]:
         ends = [place for place in (answer.find(stop) for stop in params.stop) if place >= 0]
