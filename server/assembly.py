@@ -1,7 +1,6 @@
 """The composition root: settings become a service. The only file that names concrete engines."""
 
 import importlib.util
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +42,9 @@ def build(settings: Settings, *, progress: Progress | None = None) -> Service:
     models: dict[str, ServedModel] = {}
     for name, config in (settings.models or {DEFAULT_MODEL: ModelConfig()}).items():
         models |= assembly.served(name, config)
-    roles: dict[str, Engine] = {role: assembly.role(role, given, models) for role, given in settings.roles.items() if role != "embed"}
+    roles: dict[str, Engine] = {
+        role: assembly.role(role, given, models) for role, given in settings.roles.items() if role != "embed"
+    }
     encoders = assembly.encoders()
     created = int(time.time())
     registry = Registry(models, tuple(settings.pipelines), dict.fromkeys(encoders, created))
@@ -138,14 +139,8 @@ class _Assembly:
 
     def _source(self, source: str) -> ResolvedModel:
         if source not in self._sources:
-            self._sources[source] = resolve(
-                source, accept_licences=self._settings.accept_licences | _accepted_by_environment(), progress=self._progress
-            )
+            self._sources[source] = resolve(source, accept_licences=self._settings.accept_licences, progress=self._progress)
         return self._sources[source]
-
-
-def _accepted_by_environment() -> frozenset[str]:
-    return frozenset(part for part in os.environ.get("TRIMTAB_ACCEPT_LICENCE", "").split(",") if part)
 
 
 def _template(given: str | None) -> str | None:
