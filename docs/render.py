@@ -64,7 +64,7 @@ def matrix() -> str:
 
 def configuration() -> str:
     """The reference of the configuration file."""
-    from trimtab.server.config_file import reference
+    from trimtab.server.config_reference import reference
 
     return reference()
 

@@ -28,11 +28,12 @@ def clear_errors() -> Iterator[None]:
     """Turn the project's own errors into a message and an exit status; anything else is a bug and keeps its traceback."""
     from trimtab.artifacts.errors import ArtifactError, InvalidModel, LicenceNotAccepted, UnknownModel
     from trimtab.server.config_file import ConfigFileError
+    from trimtab.server.errors import ServerError
     from trimtab.strategies.core.errors import ConfigError, StrategyError
 
     try:
         yield
     except (ConfigFileError, ConfigError, UnknownModel, InvalidModel, LicenceNotAccepted) as error:
         fail(str(error), USAGE)
-    except (ArtifactError, StrategyError, OSError) as error:
+    except (ArtifactError, ServerError, StrategyError, OSError) as error:
         fail(str(error), RUNTIME)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from trimtab.cli.banner import Ready, exposure_warning, render
 from trimtab.cli.failure import clear_errors, warn
 from trimtab.cli.flags import ServeFlags, load
 from trimtab.cli.spec import parse_align, parse_roles
 
 if TYPE_CHECKING:
+    from trimtab.server.service import Service
     from trimtab.server.settings import Settings
 
 MODEL, LISTEN, ALIGN, OTHER = "Model", "Listening", "Alignment", "Other"
@@ -146,6 +148,8 @@ def serve(
     with clear_errors():
         settings = load(flags, config)
         _check_strategies(settings)
+        if warning := exposure_warning(settings):
+            warn(warning)
         if print_config:
             print(as_yaml(settings), end="")
             return
@@ -175,12 +179,31 @@ def as_yaml(settings: "Settings") -> str:
 
 
 def _run(settings: "Settings") -> None:
-    """Serve until the end, after what should be said beforehand."""
-    from trimtab.cli.banner import exposure_warning
-
+    """Serve until the end, with a progress bar while models are fetched and the banner once requests are answered."""
     if fd := os.environ.get("TRIMTAB_PARENT_FD"):
         from trimtab.server.client.child import exit_with_parent
 
         exit_with_parent(int(fd))
-    if warning := exposure_warning(settings):
-        warn(warning)
+    _warn_of_torchvision(settings)
+
+    from trimtab.artifacts import TerminalProgress
+    from trimtab.server.assembly import build
+    from trimtab.server.run import serve as run
+
+    def on_ready(url: str, service: "Service") -> None:
+        model = next(iter(service.registry.models.values()))
+        strategy = settings.defaults.strategy if model.strategy is None else model.strategy
+        print(render(Ready(url, model.id, model.engine.kind, strategy, len(settings.keys))), flush=True)
+
+    with TerminalProgress() as progress:
+        run(settings, on_ready=on_ready, build=lambda: build(settings, progress=progress))
+
+
+def _warn_of_torchvision(settings: "Settings") -> None:
+    """Name the command that mends a torchvision which would keep a local engine from loading."""
+    from trimtab.cli.environment import TORCHVISION_REMEDY, torchvision_problem
+
+    local = {"auto", "transformers", "vllm"}
+    kinds = {model.engine.kind for model in settings.models.values()} or {"auto"}
+    if kinds & local and (problem := torchvision_problem()):
+        warn(f"{problem}; mend it with: {TORCHVISION_REMEDY}")
