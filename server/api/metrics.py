@@ -27,6 +27,7 @@ class Metrics:
         route = ("route", "method")
         self._requests = self._counter("http_requests", "Requests answered.", (*route, "status", "retried"))
         self._latency = self._histogram("http_request_seconds", "From the request's first byte to the answer's last.", route)
+        self._children: dict[tuple[str, str, int, bool], tuple[Counter, Histogram]] = {}
         self.in_flight = Gauge("trimtab_http_requests_in_flight", "Requests in work.", registry=self.registry)
         self._first = self._histogram("time_to_first_event_seconds", "From a request to the first event of its stream.", ())
         self._aborted = self._counter("aborted", "Streams that ended early, by reason.", ("reason",))
@@ -43,8 +44,13 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float, *, retried: bool) -> None:
         """Count a finished request."""
-        self._requests.labels(route, method, str(status), "true" if retried else "false").inc()
-        self._latency.labels(route, method).observe(seconds)
+        key = (route, method, status, retried)
+        children = self._children.get(key)
+        if children is None:
+            counter = self._requests.labels(route, method, str(status), "true" if retried else "false")
+            children = self._children[key] = (counter, self._latency.labels(route, method))
+        children[0].inc()
+        children[1].observe(seconds)
 
     def first_event(self, seconds: float) -> None:
         """Count the time to the first event of a stream."""
