@@ -9,7 +9,7 @@ from trimtab.server.api.auth import require
 from trimtab.server.api.body import documented, read_object
 from trimtab.server.api.refusal import validated
 from trimtab.server.api.schemas.caps import check_caps
-from trimtab.server.api.schemas.chat import ChatCompletionRequest
+from trimtab.server.api.schemas.chat import chat_body
 from trimtab.server.api.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from trimtab.server.exchange import Principal
 from trimtab.server.service import Service
@@ -29,7 +29,7 @@ async def tokenize(request: Request, caller: Caller) -> dict[str, Any]:
         special = body.add_special_tokens is not False
         ids = await asyncio.to_thread(face.tokenize_text, body.prompt or "", add_special_tokens=special)
     else:
-        chat = validated(ChatCompletionRequest, body.chat_fields()).wire()
+        chat = chat_body({"model": body.model or service.models()[0], **body.chat_fields()})
         check_caps(chat, service.settings.limits, "chat")
         ids = await asyncio.to_thread(face.tokenize_chat, chat)
     return {

@@ -49,8 +49,11 @@ class PortsWire:
     async def completion(self, body: Mapping[str, Any], call: Call) -> Wire:
         """A `text_completion` object."""
         prompts = [self._ids(prompt) for prompt in prompts_of(body)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._completed(ids, body, number, call)) for number, ids in enumerate(prompts)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._completed(ids, body, number, call)) for number, ids in enumerate(prompts)]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         choices = [choice for task in tasks for choice in task.result()[0]]
         usage = sum((task.result()[1] for task in tasks), Usage())
         return {**_head(body), "choices": choices, "usage": usage_object(usage)}

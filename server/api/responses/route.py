@@ -17,7 +17,7 @@ from trimtab.server.api.responses.request import chat_param, to_chat
 from trimtab.server.api.responses.schema import ResponsesRequest
 from trimtab.server.api.responses.stream import EventWriter
 from trimtab.server.api.schemas.caps import check_caps
-from trimtab.server.api.schemas.chat import ChatCompletionRequest
+from trimtab.server.api.schemas.chat import chat_body
 from trimtab.server.errors import NotFound, ServerError
 from trimtab.server.exchange import Answer, Principal, StreamAnswer
 from trimtab.server.service import Service
@@ -37,7 +37,7 @@ async def create_response(request: Request, caller: Caller) -> Response:
     check_caps(body, service.settings.limits, "responses")
     wanted = validated(ResponsesRequest, body)
     with _own_names():
-        chat = validated(ChatCompletionRequest, {"model": service.models()[0], **to_chat(wanted)}).wire()
+        chat = chat_body({"model": service.models()[0], **to_chat(wanted)})
     incoming = inbound(request, chat, caller)
     begun = answer.begin(wanted, chat["model"])
 
