@@ -1,0 +1,185 @@
+"""The transformers engine: life, ports and capabilities around one worker thread.
+
+A request passes: `chat` or `complete` -> `prompts` (ids) -> `generate` -> `sampling` (checked parameters) -> `worker` (inbox)
+-> `scheduler` (waiting, admission, prefill, batch, sampler, row) -> `worker` (outbox) -> `answers` (deltas).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.server.engines.base import Health, TokenizerFace, WireFace
+from trimtab.server.engines.faces import PortsWire
+from trimtab.server.engines.prompt_scores import PromptLogprob
+from trimtab.server.engines.transformers.answers import answer
+from trimtab.server.settings import TransformersConfig
+from trimtab.strategies.core.engine import Call, Capabilities, Params, Ports, TokenDelta
+from trimtab.strategies.core.errors import EngineFailure, EngineUnavailable
+from trimtab.strategies.core.messages import Conversation, Delta, Text
+
+if TYPE_CHECKING:
+    from trimtab.server.engines.transformers.runtime import Runtime
+
+MOST_TOP_LOGPROBS = 20
+MOST_SAMPLES = 128
+
+
+class TransformersEngine:
+    """Any Hugging Face causal language model whose layers keep keys and values, with continuous batching.
+
+    path: a checkpoint directory. chat_template: a Jinja template in place of the model's own.
+    """
+
+    def __init__(self, path: Path, config: TransformersConfig, *, name: str, chat_template: str | None = None) -> None:
+        self.name = name
+        self._path = path
+        self._config = config
+        self._chat_template = chat_template
+        self._runtime: Runtime | None = None
+        self._start: asyncio.Lock = asyncio.Lock()
+        self._health = Health("starting", retry_after_s=5.0)
+
+    @property
+    def kind(self) -> str:
+        """transformers."""
+        return "transformers"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it honours."""
+        if self._runtime is None:
+            return Capabilities(n=MOST_SAMPLES, logprobs=MOST_TOP_LOGPROBS, prompt_logprobs=True)
+        runtime = self._runtime
+        notes = () if runtime.prompts.has_template else ("a base model: no chat template",)
+        return Capabilities(
+            n=MOST_SAMPLES,
+            logprobs=MOST_TOP_LOGPROBS,
+            prompt_logprobs=True,
+            safe_content=runtime.encoder.mode,
+            max_model_len=runtime.model.limits.window,
+            notes=(f"{runtime.dtype} on {runtime.model.device}", *notes),
+        )
+
+    @property
+    def ports(self) -> Ports:
+        """Messages, text and tokens."""
+        return Ports(messages=self, text=self, tokens=self, capabilities=self.capabilities)
+
+    @property
+    def wire(self) -> WireFace:
+        """The face made from the ports."""
+        return PortsWire(self.ports, self.tokenizer, self)
+
+    @property
+    def tokenizer(self) -> TokenizerFace:
+        """The tokenizer. Raises EngineUnavailable before the start."""
+        return self._ready().face
+
+    async def start(self) -> None:
+        """Load the model in a thread. Raises ConfigError where it cannot be served, OSError where files lack."""
+        async with self._start:
+            if self._runtime is None:
+                self._runtime = await asyncio.to_thread(self._open)
+
+    def _open(self) -> "Runtime":
+        from trimtab.server.engines.transformers.runtime import open_runtime
+
+        return open_runtime(self._path, self._config, name=self.name, chat_template=self._chat_template)
+
+    async def close(self) -> None:
+        """End running work with EngineUnavailable and free the model. Safe to call twice."""
+        async with self._start:
+            runtime, self._runtime = self._runtime, None
+            self._health = Health("closed")
+            if runtime is not None:
+                await asyncio.to_thread(runtime.worker.close)
+
+    def health(self) -> Health:
+        """The state now."""
+        return self._health if self._runtime is None else self._runtime.worker.health()
+
+    async def abort(self, request_id: str) -> None:
+        """End the work of a request; whoever reads it gets EngineFailure."""
+        if self._runtime is not None and self._runtime.worker.health().state == "ready":
+            error = EngineFailure("The request was aborted.")
+            self._runtime.worker.post(lambda scheduler: scheduler.fail(error, request_id=request_id))
+
+    def metrics(self) -> Mapping[str, float]:
+        """Rows running and waiting, and counts since the start."""
+        return {} if self._runtime is None else self._runtime.worker.gauges()
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """The ids that end an answer."""
+        return self._ready().model.limits.eos_ids
+
+    def encode_chat(self, conversation: Conversation) -> tuple[int, ...]:
+        """The ids of a conversation. Raises RequestRefused, also where the model has no chat template."""
+        return self._ready().prompts.conversation(conversation)
+
+    def encode_text(self, text: Text) -> tuple[int, ...]:
+        """The ids of a raw prompt."""
+        return self._ready().prompts.text(text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, control tokens left out."""
+        return self._ready().decode(token_ids)
+
+    async def chat(self, conversation: Conversation, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
+        """The answer to a conversation."""
+        runtime = self._ready()
+        ids = runtime.prompts.conversation(conversation, params.native)
+        async for delta in answer(self.generate(ids, params, call), len(ids), params, runtime.pieces):
+            yield delta
+
+    async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
+        """The continuation of a raw prompt."""
+        runtime = self._ready()
+        runtime.prompts.check(params.native)
+        ids = runtime.prompts.text(text)
+        params = replace(params, stop=(*params.stop, *text.stops))
+        async for delta in answer(self.generate(ids, params, call), len(ids), params, runtime.pieces):
+            yield delta
+
+    async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
+        """Continuations of ids, a delta a sample a step. Raises RequestRefused, ContextLengthExceeded and EngineError."""
+        runtime = self._ready()
+        job, mailbox = runtime.submit(prompt_token_ids, params, call)
+        open_samples = job.sampling.n
+        try:
+            if not job.sampling.max_tokens:
+                for index in range(open_samples):
+                    yield TokenDelta(index, (), finish_reason="length")
+                return
+            while open_samples:
+                delta: TokenDelta = await mailbox.get()
+                open_samples -= delta.finish_reason is not None
+                yield delta
+        finally:
+            if not job.ended:
+                runtime.worker.cancel(job)
+
+    async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
+        """Raw log-probabilities, in nats, of each candidate id as the next token."""
+        params = Params(max_tokens=1, temperature=0.0, logprob_token_ids=tuple(candidates), ignore_eos=True)
+        async for delta in self.generate(prompt_token_ids, params, call):
+            return tuple(delta.top_logprobs[0][candidate] for candidate in candidates)
+        raise EngineFailure("The engine gave no token.")
+
+    async def prompt_logprobs(self, token_ids: Sequence[int], top: int, call: Call) -> list[PromptLogprob | None]:
+        """Raw log-probabilities of a prompt's own tokens; the first has none."""
+        runtime = self._ready()
+        job, mailbox = runtime.submit_score(token_ids, top, call)
+        try:
+            scored: list[PromptLogprob | None] = await mailbox.get()
+            return scored
+        finally:
+            if not job.ended:
+                runtime.worker.cancel(job)
+
+    def _ready(self) -> "Runtime":
+        if self._runtime is None:
+            raise EngineUnavailable(f"The engine of {self.name} is {self._health.state}.", retry_after_s=5.0)
+        return self._runtime
