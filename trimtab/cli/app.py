@@ -1,6 +1,5 @@
 """The `trimtab` command: its subcommands and what they share. It imports nothing heavier than typer."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -40,9 +39,10 @@ app.command("strategies")(strategies.strategies)
 app.command("doctor")(doctor.doctor)
 
 
-def main() -> None:
+def main() -> int:
     """Run the command line. Exit status: 0 done, 1 it failed while it ran, 2 usage or configuration makes no sense."""
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
