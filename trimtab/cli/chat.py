@@ -1,5 +1,6 @@
 """`trimtab chat`: a conversation in the terminal. Ctrl-C stops an answer; twice at the prompt, or Ctrl-D, leaves."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,16 +52,18 @@ def _open(model: str | None, url: str | None, api_key: str | None, engine: str |
     import openai
 
     from trimtab import OpenAI
+    from trimtab.artifacts import DEFAULT_MODEL
     from trimtab.cli.conversation import Talk, base_url
 
     try:
         if url:
             client = OpenAI(base_url=base_url(url), api_key=api_key or "none", max_retries=0)
             return Talk(client, model or client.models.list().data[0].id)
-        client = OpenAI(model=model, **({"engine": engine} if engine else {}))
+        os.environ.pop("OPENAI_BASE_URL", None)  # without --url a conversation stays on this machine
+        client = OpenAI(model=model or DEFAULT_MODEL, engine=engine)
         return Talk(client, client.models.list().data[0].id)
-    except openai.APIError as error:
-        fail(f"{url or 'the private server'}: {error.message}", RUNTIME)
+    except openai.OpenAIError as error:
+        fail(f"{url or 'the private server'}: {error}", RUNTIME)
 
 
 def _converse(talk: "Talk") -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 import typer
 
@@ -43,8 +44,8 @@ class Talk:
             self._stream(pieces)
         except KeyboardInterrupt:
             print(" [stopped]")
-        except openai.APIError as error:
-            typer.secho(f"\nError: {error.message}" if pieces else f"Error: {error.message}", err=True, fg=typer.colors.RED)
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            typer.secho(f"\nError: {error}" if pieces else f"Error: {error}", err=True, fg=typer.colors.RED)
             self.failures += 1
             self.turns.pop()
             return
