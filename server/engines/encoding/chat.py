@@ -56,7 +56,8 @@ class ChatEncoder:
         self._renderer = TemplateRenderer(tokenizer, chat_template)
         self._controls = control_tokens(tokenizer, self._renderer.literals)
         self._acting = frozenset(self._controls.values()) - {tokenizer.unk_token_id}
-        written = (match[0] for literal in self._renderer.literals for match in TURN_MARKS.finditer(literal))
+        texts = (*self._renderer.literals, *self._renderer.samples())
+        written = (match[0] for text in texts for match in TURN_MARKS.finditer(text))
         self._soft = Scanner(frozenset(written) - self._controls.keys())
         added = {token.content: token for token in tokenizer.added_tokens_decoder.values()}
         beside = overlapping(added, self._controls)

@@ -1,6 +1,6 @@
 """A model's chat template as a function from chat input to text, and what can be known about it beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ _RENDERING_ERRORS = (TemplateError, TypeError, ValueError, LookupError, Attribut
 """What a template raises on a conversation it was not written for."""
 
 _MESSAGE_LIMIT = 300
+
+SHAPES = (("user",), ("system", "user"), ("user", "assistant", "user"), ("system", "user", "assistant", "user"))
+"""Roles of the conversations that a template is tried on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,21 @@ class TemplateRenderer:
 
     def render(self, chat: ChatInput, ending: Ending) -> str:
         """The prompt as text. Raises RequestRefused where there is no template or it refuses the conversation."""
-        if not self.exists:
-            raise RequestRefused("this model has no chat template; send a raw prompt instead", param="messages")
+        return str(self._applied(chat, ending, tokenize=False))
+
+    def samples(self) -> tuple[str, ...]:
+        """Renderings of short conversations in the usual roles, as far as the template accepts them."""
+        return tuple(self._sample(roles) for roles in SHAPES)
+
+    def _sample(self, roles: Sequence[str]) -> str:
         try:
-            return str(self._tokenizer.apply_chat_template(**self._arguments(chat, ending), tokenize=False))
-        except _RENDERING_ERRORS as error:
-            raise RequestRefused(f"the chat template refuses this: {str(error)[:_MESSAGE_LIMIT]}", param="messages") from error
+            return self.render(ChatInput([{"role": role, "content": "x"} for role in roles]), Ending())
+        except RequestRefused:
+            return ""
 
     def reference_ids(self, chat: ChatInput, ending: Ending) -> list[int]:
         """The ids of the undefended path, by the tokenizer itself: not for use while other threads use it."""
-        return list(self._tokenizer.apply_chat_template(**self._arguments(chat, ending), tokenize=True, return_dict=False))
+        return list(self._applied(chat, ending, tokenize=True))
 
     def check_variables(self, variables: Mapping[str, Any]) -> None:
         """Raises RequestRefused for a template variable whose name belongs to the renderer or the tokenizer."""
@@ -65,12 +73,19 @@ class TemplateRenderer:
         if taken:
             raise RequestRefused(f"{taken[0]!r} is no template variable that a request can set", param="chat_template_kwargs")
 
-    def _arguments(self, chat: ChatInput, ending: Ending) -> dict[str, Any]:
-        return {
-            "conversation": [dict(message) for message in chat.messages],
-            "tools": None if chat.tools is None else [dict(tool) for tool in chat.tools],
-            "chat_template": self._template if isinstance(self._template, str) else None,
-            "add_generation_prompt": ending.generation_prompt,
-            "continue_final_message": ending.continue_final,
-            **chat.variables,
-        }
+    def _applied(self, chat: ChatInput, ending: Ending, *, tokenize: bool) -> Any:
+        if not self.exists:
+            raise RequestRefused("this model has no chat template; send a raw prompt instead", param="messages")
+        try:
+            return self._tokenizer.apply_chat_template(
+                [dict(message) for message in chat.messages],
+                tools=None if chat.tools is None else [dict(tool) for tool in chat.tools],
+                chat_template=self._template if isinstance(self._template, str) else None,
+                add_generation_prompt=ending.generation_prompt,
+                continue_final_message=ending.continue_final,
+                tokenize=tokenize,
+                return_dict=False,
+                **chat.variables,
+            )
+        except _RENDERING_ERRORS as error:
+            raise RequestRefused(f"the chat template refuses this: {str(error)[:_MESSAGE_LIMIT]}", param="messages") from error

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trimtab.server.engines.encoding.rendering import SHAPES
 from trimtab.strategies.core.errors import RequestRefused
 
 SafeMode = Literal["segment", "escape", "off"]
@@ -16,7 +17,6 @@ BENIGN = (
     "1234567 x 89 = ?\r\nline\u2028separator \u00a0 nbsp",
     'don\'t you\'ll THEY\'RE  a<b>c [INSTALL] {"k": "v"} ```python\n```',
 )
-_SHAPES = (("user",), ("system", "user"), ("user", "assistant", "user"), ("system", "user", "assistant", "user"))
 _STRINGS_ALONE = 24
 """Control strings that get a probe of their own; the rest stand in one probe together."""
 
@@ -68,7 +68,7 @@ def _text_failures(subject: Subject) -> Iterator[str]:
 
 
 def _chat_failures(subject: Subject) -> Iterator[str]:
-    shapes = [shape for shape in _SHAPES if subject.chat_ids and _accepted(subject, shape)]
+    shapes = [shape for shape in SHAPES if subject.chat_ids and _accepted(subject, shape)]
     if subject.chat_ids is None:
         return
     if not shapes:
