@@ -118,7 +118,8 @@ class _Generated(Response):
     def _count(self, last: str) -> None:
         """Count tokens and alignment from the last event of a stream, where it tells them."""
         if '"usage"' in last or '"alignment"' in last:
-            self._metrics.answered(json.loads(last))
+            read = json.loads(last)
+            self._metrics.answered(read.get("response", read))
 
     @property
     def _metrics(self) -> Metrics:

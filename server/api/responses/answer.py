@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 from uuid import uuid4
 
-from trimtab.server.api.responses.schema import ResponsesRequest
+from trimtab.server.api.schemas.responses import ResponsesRequest
 
 Wire = dict[str, Any]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]

@@ -6,7 +6,7 @@ Pure functions. What needs stored state or a hosted tool raises RequestRefused w
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trimtab.server.api.responses.schema import ResponsesRequest, TextFormat
+from trimtab.server.api.schemas.responses import ResponsesRequest, TextFormat
 from trimtab.strategies.core.errors import RequestRefused
 from trimtab.strategies.core.messages import Conversation
 

@@ -14,10 +14,10 @@ from trimtab.server.api.refusal import validated
 from trimtab.server.api.respond import inbound, respond
 from trimtab.server.api.responses import answer
 from trimtab.server.api.responses.request import chat_param, to_chat
-from trimtab.server.api.responses.schema import ResponsesRequest
 from trimtab.server.api.responses.stream import EventWriter
 from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.api.schemas.chat import chat_body
+from trimtab.server.api.schemas.responses import ResponsesRequest
 from trimtab.server.errors import NotFound, ServerError
 from trimtab.server.exchange import Answer, Principal, StreamAnswer
 from trimtab.server.service import Service

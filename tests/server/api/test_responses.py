@@ -74,6 +74,15 @@ async def test_events_carry_their_names_and_there_is_no_done_marker() -> None:
     assert frames[-1].startswith("event: response.completed\n")
 
 
+async def test_streams_are_counted() -> None:
+    async with serving(scripted("Hello")) as server:
+        async with server.openai.responses.stream(model=MODEL, input="Hi") as stream:
+            final = await stream.get_final_response()
+        metrics = (await server.http.get("/metrics")).text
+    assert final.usage is not None
+    assert f'trimtab_completion_tokens_total{{model="{MODEL}"}} {float(final.usage.output_tokens)}' in metrics
+
+
 async def test_parse() -> None:
     async with serving(scripted()) as server:
         response = await server.openai.responses.parse(model=MODEL, input="Where?", text_format=City)

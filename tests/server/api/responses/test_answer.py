@@ -5,7 +5,7 @@ from typing import Any
 from openai.types.responses import Response
 
 from trimtab.server.api.responses.answer import begin, complete
-from trimtab.server.api.responses.schema import ResponsesRequest
+from trimtab.server.api.schemas.responses import ResponsesRequest
 
 USAGE = {
     "prompt_tokens": 9,

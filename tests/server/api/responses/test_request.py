@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trimtab.server.api.responses.request import chat_param, to_chat
-from trimtab.server.api.responses.schema import ResponsesRequest
+from trimtab.server.api.schemas.responses import ResponsesRequest
 from trimtab.strategies.core.errors import RequestRefused
 
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True, "description": "Look up."}

@@ -8,8 +8,8 @@ import pytest
 
 from trimtab.server.api.responses.answer import begin
 from trimtab.server.api.responses.route import events, frame
-from trimtab.server.api.responses.schema import ResponsesRequest
 from trimtab.server.api.responses.stream import EventWriter
+from trimtab.server.api.schemas.responses import ResponsesRequest
 from trimtab.server.exchange import StreamAnswer
 from trimtab.strategies.core.errors import EngineUnavailable, RequestRefused
 

@@ -11,8 +11,8 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from trimtab.server.api.responses.answer import begin
-from trimtab.server.api.responses.schema import ResponsesRequest
 from trimtab.server.api.responses.stream import EventWriter
+from trimtab.server.api.schemas.responses import ResponsesRequest
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}

@@ -4,9 +4,11 @@ Input items and tools keep their dict form here; `trimtab.server.api.responses.r
 error names the very item.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
+
+from trimtab.server.api.schemas.sampling import Effort, MetadataKey, MetadataValue
 
 Include = Literal[
     "message.output_text.logprobs",
@@ -17,12 +19,10 @@ Include = Literal[
     "computer_call_output.output.image_url",
     "file_search_call.results",
 ]
-MetadataKey = Annotated[str, StringConstraints(max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), strict=True)
 
 
 class TextFormat(_Wire):
@@ -51,7 +51,7 @@ class TextConfig(_Wire):
 class Reasoning(_Wire):
     """How much a reasoning model thinks."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Effort | None = None
     """Handed on as `reasoning_effort`."""
     summary: Literal["auto", "concise", "detailed"] | None = None
     """A hint: summaries are not written."""
@@ -59,7 +59,7 @@ class Reasoning(_Wire):
     """The older name of `summary`."""
 
 
-class StreamOptions(_Wire):
+class ResponsesStreamOptions(_Wire):
     """How a stream is written."""
 
     include_obfuscation: bool | None = None
@@ -111,7 +111,7 @@ class ResponsesRequest(_Wire):
     """Echoed in the answer."""
     stream: bool | None = None
     """Answer with server-sent events."""
-    stream_options: StreamOptions | None = None
+    stream_options: ResponsesStreamOptions | None = None
     """How the stream is written."""
     truncation: Literal["auto", "disabled"] | None = None
     """Only `disabled`: too long an input is an error."""
