@@ -89,3 +89,10 @@ def test_an_engine_of_a_running_server_cannot_be_chosen(served: Served) -> None:
     done = run("chat", "--url", served.url, "--engine", "vllm")
     assert done.returncode == 2
     assert "--engine" in done.stderr
+
+
+def test_without_a_url_a_private_server_answers_whatever_the_environment_names() -> None:
+    done = run("chat", "--engine", "scripted", text="hello there\n", extra={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
+    assert done.returncode == 0, done.stderr
+    assert "hello there" in done.stdout
+    assert "private server" in done.stderr
