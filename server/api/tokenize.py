@@ -1,6 +1,7 @@
 """`/tokenize`, `/detokenize` and `/tokenizer_info`: what the engine will see of a prompt or a conversation."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,6 +14,7 @@ from trimtab.server.api.schemas.chat import chat_body
 from trimtab.server.api.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from trimtab.server.exchange import Principal
 from trimtab.server.service import Service
+from trimtab.strategies.core.errors import RequestRefused
 
 router = APIRouter(tags=["tokenizer"])
 
@@ -36,7 +38,7 @@ async def tokenize(request: Request, caller: Caller) -> dict[str, Any]:
         "tokens": ids,
         "count": len(ids),
         "max_model_len": service.max_model_len(body.model),
-        "token_strs": face.token_strings(ids) if body.return_token_strs else None,
+        "token_strs": await asyncio.to_thread(face.token_strings, ids) if body.return_token_strs else None,
     }
 
 
@@ -46,6 +48,8 @@ async def detokenize(request: Request, caller: Caller) -> dict[str, Any]:
     service: Service = request.app.state.service
     body = validated(DetokenizeRequest, await read_object(request))
     face = service.tokenizer(body.model)
+    info = await asyncio.to_thread(face.info)
+    check_vocabulary(body.tokens, info.get("vocab_size"))
     return {"prompt": await asyncio.to_thread(face.detokenize, body.tokens)}
 
 
@@ -53,4 +57,11 @@ async def detokenize(request: Request, caller: Caller) -> dict[str, Any]:
 async def tokenizer_info(request: Request, caller: Caller, model: str | None = None) -> dict[str, Any]:
     """Special tokens, chat template and class of the tokenizer."""
     service: Service = request.app.state.service
-    return service.tokenizer(model).info()
+    return await asyncio.to_thread(service.tokenizer(model).info)
+
+
+def check_vocabulary(token_ids: Sequence[int], size: int | None) -> None:
+    """Raise RequestRefused for the first id outside the vocabulary; an unknown `size` lets all pass."""
+    for index, token in enumerate(token_ids):
+        if size is not None and token >= size:
+            raise RequestRefused(f"token id {token} is outside the vocabulary of {size} ids", param=f"tokens.{index}")

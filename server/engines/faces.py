@@ -62,8 +62,7 @@ class PortsWire:
         """Chunks as JSON strings; prompts are answered one after the other."""
         head, usage = _head(body), Usage()
         params, tokens = completion_params(body), _tokens(self.ports)
-        for number, prompt in enumerate(prompts_of(body)):
-            ids = self._ids(prompt)
+        for number, ids in enumerate([self._ids(prompt) for prompt in prompts_of(body)]):
             if body.get("echo"):
                 echoed = await self._echo(ids, body, params, call)
                 for index in range(params.n):
@@ -82,7 +81,13 @@ class PortsWire:
             yield dumps({**head, "choices": [], "usage": usage_object(usage)})
 
     def _ids(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
-        return tuple(self.tokenizer.tokenize_text(prompt)) if isinstance(prompt, str) else tuple(prompt)
+        """The ids of a prompt. Raises RequestRefused for one outside the vocabulary."""
+        if isinstance(prompt, str):
+            return tuple(self.tokenizer.tokenize_text(prompt))
+        size = self.tokenizer.info().get("vocab_size")
+        if size is not None and max(prompt) >= size:
+            raise RequestRefused(f"token id {max(prompt)} is outside the vocabulary of {size} ids", param="prompt")
+        return tuple(prompt)
 
     async def _completed(
         self, ids: tuple[int, ...], body: Mapping[str, Any], number: int, call: Call

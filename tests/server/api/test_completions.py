@@ -120,6 +120,8 @@ async def test_stop_ends_before_the_string() -> None:
         ({"prompt": [[]]}, "prompt.0", "invalid_value"),
         ({"prompt": [1, "a"]}, "prompt.1", "invalid_value"),
         ({"prompt": [-1]}, "prompt.0", "invalid_value"),
+        ({"prompt": [2**31 - 1]}, "prompt", "invalid_value"),
+        ({"prompt": [[1], [2**31 - 1]], "echo": True, "stream": True}, "prompt", "invalid_value"),
         ({"prompt": ["a"] * 65}, "prompt", "invalid_value"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "invalid_value"),
         ({"alignment": {"strategi": "plain"}}, "alignment.strategi", "invalid_value"),

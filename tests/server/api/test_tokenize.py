@@ -77,6 +77,13 @@ async def test_bad_bodies_name_the_field(body: dict[str, Any], param: str) -> No
     assert answer.json()["error"]["param"] == param
 
 
+async def test_ids_outside_the_vocabulary_are_named() -> None:
+    async with serving(scripted()) as server:
+        answer = await server.http.post("/detokenize", json={"tokens": [1, 2**31 - 1]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "tokens.1"
+
+
 async def test_unknown_models_are_404() -> None:
     async with serving(scripted()) as server:
         for answer in (
