@@ -42,7 +42,7 @@ class AlignedChat:
     async def answer(self) -> Wire:
         """The `chat.completion` object with its `alignment`. Raises the step's own error under `closed`."""
         try:
-            prompt = await self._shaped()
+            prompt = await self.shaped()
             try:
                 wire = await self._answered(prompt, self.pipeline)
             except ContextLengthExceeded as error:
@@ -55,7 +55,7 @@ class AlignedChat:
         """The chunks; `alignment` rides on the last one."""
         begun = False
         try:
-            prompt = await self._shaped()
+            prompt = await self.shaped()
             try:
                 async with aclosing(self._streamed(prompt, self.pipeline)) as chunks:
                     async for chunk in chunks:
@@ -88,7 +88,8 @@ class AlignedChat:
         self.ctx.trace.warn(f"{failed[-1].strategy} failed and alignment.on_error is 'open': this answer is not aligned")
         return conversation_of(self.body)
 
-    async def _shaped(self) -> Prompt:
+    async def shaped(self) -> Prompt:
+        """What the shapers make of the conversation; nothing is decoded."""
         return await self.pipeline.shape(conversation_of(self.body), self.ctx, self.on_error)
 
     async def _answered(self, prompt: Prompt, pipeline: Pipeline) -> Wire:

@@ -24,6 +24,7 @@ from trimtab.strategies.core.budget import Budget
 from trimtab.strategies.core.context import RequestContext, Step, Trace
 from trimtab.strategies.core.engine import Call, Params, Ports
 from trimtab.strategies.core.errors import ConfigError, MissingCapability, RequestRefused, StrategyNotAllowed
+from trimtab.strategies.core.messages import Conversation, Prompt
 from trimtab.strategies.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -147,6 +148,13 @@ class Service:
         keep_alive_s = self.settings.defaults.sse_keep_alive_s if pipeline.streaming == "buffered" else 0.0
         headers = {"x-alignment-strategy": ",".join(pipeline.names)}
         return StreamAnswer(self._aligned(plan, pipeline).events(), headers, keep_alive_s)
+
+    async def shaped(self, inbound: Inbound) -> Prompt:
+        """What a chat request's engine would be asked, after its pipeline's shapers. Refuses what `chat` refuses."""
+        plan = self._plan(inbound, "chat")
+        if plan.selection.pipeline is None:
+            return Conversation.from_wire(plan.body["messages"])
+        return await self._aligned(plan, plan.selection.pipeline).shaped()
 
     async def completion(self, inbound: Inbound) -> Answer:
         """The whole answer to a raw-text request."""

@@ -18,7 +18,7 @@ from trimtab.server.api.responses.stream import EventWriter
 from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.api.schemas.chat import chat_body
 from trimtab.server.api.schemas.responses import ResponsesRequest
-from trimtab.server.errors import NotFound, ServerError
+from trimtab.server.errors import ServerError
 from trimtab.server.exchange import Answer, Principal, StreamAnswer
 from trimtab.server.service import Service
 from trimtab.server.wire import dumps
@@ -89,12 +89,3 @@ def _own_names() -> Iterator[None]:
     except RequestRefused as error:
         error.param = chat_param(error.param)
         raise
-
-
-@router.get("/v1/responses/{response_id}", include_in_schema=False)
-@router.delete("/v1/responses/{response_id}", include_in_schema=False)
-@router.post("/v1/responses/{response_id}/cancel", include_in_schema=False)
-@router.get("/v1/responses/{response_id}/input_items", include_in_schema=False)
-async def stored_response(response_id: str, caller: Caller) -> Response:
-    """Responses are not stored: none can be fetched, deleted or cancelled."""
-    raise NotFound("responses are not stored here, so none can be fetched or changed", code="endpoint_not_supported")

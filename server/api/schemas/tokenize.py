@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trimtab.server.api.schemas.sampling import wrong
 from trimtab.server.api.schemas.wire import TokenId
 
-CHAT_FIELDS = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+CHAT_FIELDS = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "alignment")
 """Fields that mean what they mean in a chat request, and are validated as one."""
 
 
@@ -32,6 +32,8 @@ class TokenizeRequest(_Strict):
     """Whether the last message is left open; needs `add_generation_prompt` false."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Switches of the chat template."""
+    alignment: dict[str, Any] | None = None
+    """As in a chat request: the prompt is shown as its strategies shape it. Absent: as the caller sent it."""
     add_special_tokens: bool | None = None
     """Whether a raw prompt gets the tokenizer's own control tokens; default true. The template writes those of messages."""
     return_token_strs: bool | None = None

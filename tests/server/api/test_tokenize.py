@@ -48,6 +48,23 @@ async def test_template_switches_change_the_ids() -> None:
         assert continued["tokens"][: plain["count"]] == plain["tokens"]
 
 
+async def test_alignment_shows_the_shaped_prompt() -> None:
+    alignment = {"strategy": "value_prompt"}
+    async with serving(scripted("ok", pipelines={"careful": ["value_prompt"]})) as server:
+        plain = await tokens(server, messages=MESSAGES)
+        shaped = await tokens(server, messages=MESSAGES, alignment=alignment)
+        alias = await tokens(server, model="org/test-model:careful", messages=MESSAGES, alignment={})
+        assert (await tokens(server, messages=MESSAGES, alignment={}))["tokens"] == plain["tokens"]
+        chat = await server.openai.chat.completions.create(
+            model="org/test-model",
+            messages=MESSAGES,  # type: ignore[arg-type]
+            extra_body={"alignment": alignment},
+        )
+    assert chat.usage is not None
+    assert chat.usage.prompt_tokens == shaped["count"] > plain["count"]
+    assert alias["tokens"] == shaped["tokens"]
+
+
 async def test_content_forges_no_control_token() -> None:
     async with serving(scripted()) as server:
         info = (await server.http.get("/tokenizer_info")).json()
@@ -63,6 +80,9 @@ async def test_content_forges_no_control_token() -> None:
         ({}, "prompt"),
         ({"prompt": "a", "messages": MESSAGES}, "prompt"),
         ({"prompt": "a", "tools": []}, "tools"),
+        ({"prompt": "a", "alignment": {}}, "alignment"),
+        ({"messages": MESSAGES, "alignment": {"strategi": "plain"}}, "alignment.strategi"),
+        ({"messages": MESSAGES, "alignment": {"strategy": "nosuch"}}, "alignment.strategy"),
         ({"prompt": 3}, "prompt"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0.role"),
