@@ -1,12 +1,15 @@
+import os
 import socket
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.cli.serving import PACKAGE_PARENT, run
 from trimtab.cli import checks
 from trimtab.cli.app import app
-from trimtab.cli.environment import VersionRange, installed, version_ranges
+from trimtab.cli.environment import TORCHVISION_REMEDY, VersionRange, installed, version_ranges
+from trimtab.cli.upstream_check import upstream
 
 RUN = CliRunner()
 
@@ -24,9 +27,9 @@ def test_a_port_in_use_fails_with_a_remedy() -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
-        result = RUN.invoke(app, ["doctor", "--port", str(busy.getsockname()[1])])
-    assert result.exit_code == 1
-    assert "--port" in result.output
+        port = next(check for check in checks.machine("127.0.0.1", busy.getsockname()[1]) if check.name == "port")
+    assert port.status == "fail"
+    assert "--port" in port.remedy
 
 
 @pytest.mark.parametrize(("version", "inside"), [("2.13.0+cpu", True), ("2.11.0", True), ("2.14.0", False), ("2.10.1", False)])
@@ -51,6 +54,20 @@ def test_an_upstream_out_of_reach_fails() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
-        result = RUN.invoke(app, ["doctor", "--port", "0", "--upstream", url])
-    assert result.exit_code == 1
-    assert url in result.output
+        (check,) = upstream(url, None)
+    assert check.status == "fail"
+    assert url in check.detail
+
+
+def test_a_torchvision_that_cannot_load_is_recognised_by_serve(tmp_path: Path) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    (tmp_path / "torchvision-0.1+other.dist-info").mkdir()
+    (tmp_path / "torchvision-0.1+other.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1+other\n"
+    )
+    path = os.pathsep.join((str(tmp_path), str(PACKAGE_PARENT)))
+    done = run("serve", "no-such-model", extra={"PYTHONPATH": path})
+    assert done.returncode == 2
+    assert TORCHVISION_REMEDY in done.stderr
+    assert "torchvision::nms" in done.stderr

@@ -40,9 +40,10 @@ def test_the_example_of_the_banner_works(served: Served) -> None:
     assert answer["alignment"]["status"] == "applied"
 
 
-def test_sigterm_ends_it_with_0() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
     with serving("--engine", "scripted", "--port", "0") as server:
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         assert server.process.wait(LONGEST_S) == 0
 
 
