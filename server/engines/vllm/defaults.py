@@ -54,6 +54,9 @@ SERVING = frozenset(
 
 SCORING_ARCHITECTURES = ("ForSequenceClassification", "ForRewardModel", "RewardModel")
 
+LABELS = 128
+"""Chosen ids whose log-probabilities can be asked for at one position: vLLM's own limit for them."""
+
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 _TOOL_MARKS = (
@@ -114,6 +117,7 @@ def arguments(config: VllmConfig, *, cpu: bool, max_model_len: int, scoring: boo
             raise ConfigError(f"`args.{name}` cannot be set here: {OWNED[name]}", param=f"engine.args.{name}")
     chosen: dict[str, Any] = {
         "max_model_len": max_model_len,
+        "max_logprobs": LABELS,
         "dtype": config.dtype,
         "scheduling_policy": "priority",
         "enable_prompt_tokens_details": True,

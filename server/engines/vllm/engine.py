@@ -91,6 +91,7 @@ class VllmEngine:
         except Exception as error:
             raise EngineFailure(f"the vLLM engine of {self._name!r} did not start: {error}") from error
         self._assemble(self._prepared, runtime)
+        _freeze_heap()
 
     async def close(self) -> None:
         """End running work and free everything. Safe to call twice."""
@@ -109,9 +110,12 @@ class VllmEngine:
 
     def metrics(self) -> Mapping[str, float]:
         """Gauges and totals of the engine, and how often it was restarted."""
-        if self._prepared is None:
+        if self._prepared is None or self._latest is None:
             return {}
-        return {**self._prepared.stats.numbers(), "restarts": float(self._supervisor.restarts)}
+        numbers = {**self._prepared.stats.numbers(), "restarts": float(self._supervisor.restarts)}
+        if self._latest.idle:
+            numbers |= {"running": 0.0, "waiting": 0.0}
+        return numbers
 
     async def _launch(self) -> "Runtime":
         """A running engine with its handlers; nothing is left of it where that fails."""
@@ -262,6 +266,13 @@ def _set(variables: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
     if os.environ["VLLM_LOGGING_LEVEL"] == "ERROR":
         logging.getLogger("vllm").setLevel(logging.ERROR)
+
+
+def _freeze_heap() -> None:
+    """Keep the garbage collector away from what stays for good: collections would stall every stream, as in vLLM's server."""
+    from vllm.utils.gc_utils import freeze_gc_heap
+
+    freeze_gc_heap()
 
 
 def _window(path: Path) -> int:

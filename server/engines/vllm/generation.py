@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from vllm.inputs import tokens_input
 
 from trimtab.server.engines.vllm.calls import RunningCalls
+from trimtab.server.engines.vllm.defaults import LABELS
 from trimtab.server.engines.vllm.errors import aborted
 from trimtab.server.engines.vllm.runtime import Runtime
 from trimtab.server.engines.vllm.supervisor import Supervisor
@@ -35,6 +36,12 @@ class Generation:
         """The model's generation config, as vLLM's server applies it."""
         found: dict[str, Any] = self.runtime.engine.model_config.get_diff_sampling_param()
         return found
+
+    @property
+    def labels(self) -> int:
+        """Most ids whose log-probabilities one call returns."""
+        allowed = int(self.runtime.engine.model_config.max_logprobs)
+        return LABELS if allowed < 0 else min(allowed, LABELS)
 
     def room(self, prompt_token_ids: Sequence[int]) -> int:
         """Tokens that an answer may have. Raises ContextLengthExceeded where there is no room for one."""

@@ -33,9 +33,12 @@ class Launched:
 
     async def wait_dead(self) -> str:
         """Return once one of its core processes has ended; a core ends when a worker of its own does."""
+        manager = self.engine.engine_core.resources.engine_manager
+        if not hasattr(manager, "sentinels"):
+            return await self._wait_remote_dead()
         loop = asyncio.get_running_loop()
         dead = asyncio.Event()
-        sentinels = list(self.engine.engine_core.resources.engine_manager.sentinels())
+        sentinels = list(manager.sentinels())
         for sentinel in sentinels:
             loop.add_reader(sentinel, dead.set)
         try:
@@ -45,15 +48,29 @@ class Launched:
                 loop.remove_reader(sentinel)
         return "an engine process ended"
 
+    async def _wait_remote_dead(self) -> str:
+        """The same for cores on other machines, which only say so when asked."""
+        while not self.engine.errored:  # noqa: ASYNC110  # vLLM has no event for it
+            await asyncio.sleep(1.0)
+        return "a remote engine core ended"
+
     async def stop(self) -> None:
         """End its processes; kill what is left of them. Safe to call twice, and on a dead engine."""
         if self._stopped:
             return
         self._stopped = True
-        if self.engine.output_handler is not None:
-            self.engine.output_handler.cancel()
+        self._end_requests()
         await asyncio.to_thread(self.engine.shutdown, STOP_S)
         await asyncio.to_thread(end_processes, self._processes)
+        await asyncio.to_thread(self.engine.engine_core.resources.ctx.destroy, 0)
+
+    def _end_requests(self) -> None:
+        """Everything under way fails now; vLLM's own task that would say so is stopped, because it logs a close as a failure."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if self.engine.output_handler is not None:
+            self.engine.output_handler.cancel()
+        self.engine.output_processor.propagate_error(EngineDeadError())
 
 
 async def launch(build: Callable[[], Any], *, timeout_s: float) -> Launched:

@@ -9,7 +9,7 @@ from vllm.pooling_params import PoolingParams
 
 from trimtab.server.engines.prompt_scores import PromptLogprob
 from trimtab.server.engines.vllm.generation import Generation, all_of, finish_reason
-from trimtab.server.engines.vllm.sampling import LABELS_A_CALL, label_sampling, prompt_sampling, sampling
+from trimtab.server.engines.vllm.sampling import label_sampling, prompt_sampling, sampling
 from trimtab.server.engines.vllm.tokenizer import VllmTokenizer
 from trimtab.server.engines.vllm.wire import VllmWire
 from trimtab.server.wire import body_of, usage_of
@@ -144,7 +144,8 @@ class TokensOverEngine:
         """Raw log-probabilities, in nats, of each candidate id as the next token."""
         self._generation.room(prompt_token_ids)
         ids = list(dict.fromkeys(candidates))
-        batches = [ids[at : at + LABELS_A_CALL] for at in range(0, len(ids), LABELS_A_CALL)]
+        size = self._generation.labels
+        batches = [ids[at : at + size] for at in range(0, len(ids), size)]
         finals = await all_of(self._generation.final(prompt_token_ids, label_sampling(batch), call) for batch in batches)
         found = {token: entry.logprob for final in finals for token, entry in final.outputs[0].logprobs[0].items()}
         return tuple(found[candidate] for candidate in candidates)

@@ -32,6 +32,11 @@ class Runtime:
         """Whether the engine has died."""
         return bool(self.engine.errored)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way; an engine without work counts no more steps."""
+        return self.dead or self.engine.get_num_unfinished_requests() == 0
+
     async def wait_dead(self) -> str:
         """Return, with the reason, once an engine process has ended."""
         return await self.launched.wait_dead()

@@ -8,9 +8,6 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import RequestRefused
 
-LABELS_A_CALL = 128
-"""Most ids whose log-probabilities vLLM returns at one position."""
-
 _OPEN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 _NEUTRAL: Mapping[str, float] = {
     "temperature": 1.0,
@@ -57,7 +54,7 @@ def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequ
 
 
 def label_sampling(candidates: Sequence[int]) -> SamplingParams:
-    """One greedy token whose position shows the log-probabilities of `candidates` (at most `LABELS_A_CALL`)."""
+    """One greedy token whose position shows the log-probabilities of `candidates` (at most `Generation.labels`)."""
     return SamplingParams(
         max_tokens=1,
         temperature=0.0,

@@ -112,13 +112,20 @@ class Supervisor(Generic[L]):
             reason = await engine.wait_dead()
             self._died(reason)
             logger.error("engine %s died (%s); it is started again", self._name, reason)
-            await engine.stop()
+            await self._clear(engine)
             if time.monotonic() - born > SETTLED_S:
                 backoff_s = self._backoff_s
             engine, backoff_s = await self._relaunch(backoff_s)
             self.restarts += 1
             self._engine, self._health = engine, Health("ready")
             logger.warning("engine %s serves again", self._name)
+
+    async def _clear(self, engine: L) -> None:
+        """Free what a dead engine holds."""
+        try:
+            await engine.stop()
+        except Exception:  # the border of this job: a dead engine that cannot be cleared must not stop the restart
+            logger.exception("engine %s: its remains could not be cleared", self._name)
 
     async def _relaunch(self, backoff_s: float) -> tuple[L, float]:
         """A new engine, after as many attempts as it takes, and the backoff the next one starts from."""
