@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,8 +92,7 @@ def _url(process: "subprocess.Popen[bytes]", log: Path, start_s: float) -> str:
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-        for word in log.read_text().split():
-            if word.startswith("http://127.0.0.1:") and word.rstrip("/").rsplit(":", 1)[-1].isdigit():
-                return word.rstrip("/")
+        if found := re.search(r"URL\s+(http://127\.0\.0\.1:\d+)/v1", log.read_text()):
+            return found.group(1)
         time.sleep(0.05)  # another process's output: there is no event to wait for
     raise RuntimeError(f"the server was not ready after {start_s} s:\n{log.read_text()[-4000:]}")

@@ -310,7 +310,7 @@ def test_stream_helper(client: openai.OpenAI, live: Live) -> None:
         model=live.model,
         messages=QUESTION,
         temperature=0,
-        max_completion_tokens=24,  # type: ignore[arg-type]
+        max_completion_tokens=400,  # type: ignore[arg-type]
         extra_body={"alignment": {"strategy": "value_prompt"}},
     ) as events:
         text = "".join(event.delta for event in events if event.type == "content.delta")
