@@ -1,10 +1,12 @@
-"""Asking an upstream, at the start, what it is: its models, whether it is a vLLM server, what it does with token ids.
+"""Asking an upstream, at the start, what it is: its models, whether it tokenizes for others, what it does with token ids.
 
-Only a vLLM server is asked to generate, one token; nothing that an upstream charges for is requested.
+Only a server with a tokenizer of its own (vLLM's, this project's) is asked to generate, a token or two; of others nothing is
+requested that they might charge for.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trimtab.server.engines.upstream.link import Link
@@ -34,9 +36,11 @@ async def probed(link: Link) -> Profile:
     length = card.get("max_model_len") or config.max_model_len
     if not config.probe:
         return Profile(model, max_model_len=length)
-    if card.get("owned_by") != "vllm":
-        return Profile(model, has_completions=await _has_completions(link), max_model_len=length, notes=notes)
-    return await _vllm(link, model, length, notes)
+    profile = Profile(model, has_completions=await _has_completions(link), max_model_len=length, notes=notes)
+    ids = await _ids(link, {"model": model, "prompt": "a b"})
+    if not ids or not profile.has_completions:
+        return profile
+    return await _with_tokenizer(link, card, model, ids, profile)
 
 
 async def _models(link: Link) -> list[Mapping[str, Any]]:
@@ -68,29 +72,29 @@ async def _has_completions(link: Link) -> bool:
     return True
 
 
-async def _vllm(link: Link, model: str, length: int | None, notes: tuple[str, ...]) -> Profile:
-    version = await _optional(link.get(f"{link.root}/version"))
-    info = await _optional(link.get(f"{link.root}/tokenizer_info", retries=0))
-    ids = await _ids(link, {"model": model, "prompt": "a"})
-    has_tokens = bool(ids) and await _returns_ids(link, model, ids)
-    ends = await _ends(link, model) if ids else frozenset()
-    notes += (f"a vLLM server, version {version.get('version', 'unknown')}",)
+async def _with_tokenizer(link: Link, card: Mapping[str, Any], model: str, ids: Sequence[int], profile: Profile) -> Profile:
+    """The profile of a server that tokenizes for others: what it does with token ids is tried, on one token each."""
+    is_vllm = card.get("owned_by") == "vllm"
+    has_tokens = await _returns_ids(link, model, ids)
+    notes = profile.notes
+    if is_vllm:
+        version = await _optional(link.get(f"{link.root}/version", retries=0))
+        notes += (f"a vLLM server, version {version.get('version', 'unknown')}",)
     if not has_tokens:
         notes += ("no token level: the server does not return the log-probabilities of chosen token ids",)
-    return Profile(
-        model,
-        is_vllm=True,
-        has_completions=True,
-        has_tokenizer=bool(ids),
+    return replace(
+        profile,
+        is_vllm=is_vllm,
+        has_tokenizer=True,
         has_tokens=has_tokens,
-        max_model_len=length,
-        eos_token_ids=ends,
-        tokenizer_info=info,
+        has_prompt_logprobs=await _scores_prompts(link, model, ids),
+        eos_token_ids=await _ends(link, model),
+        tokenizer_info=await _optional(link.get(f"{link.root}/tokenizer_info", retries=0)),
         notes=notes,
     )
 
 
-async def _optional(answer: Any) -> dict[str, Any]:
+async def _optional(answer: Awaitable[Any]) -> dict[str, Any]:
     """What an endpoint says that need not be there."""
     try:
         return dict(await answer)
@@ -105,20 +109,24 @@ async def _ids(link: Link, body: Mapping[str, Any]) -> list[int]:
 
 async def _returns_ids(link: Link, model: str, ids: Sequence[int]) -> bool:
     """Whether one generated token comes back with its id and with the log-probability of a chosen id."""
-    body = {
-        "model": model,
-        "prompt": list(ids),
-        "max_tokens": 1,
-        "temperature": 0,
-        "logprobs": 1,
-        "logprob_token_ids": [ids[-1]],
-        "return_token_ids": True,
-        "return_tokens_as_token_ids": True,
-    }
-    answer = await _optional(link.post(f"{link.base}/completions", body, _CALL))
-    choice = (answer.get("choices") or [{}])[0]
+    chosen = {"logprob_token_ids": [ids[-1]], "return_token_ids": True, "return_tokens_as_token_ids": True}
+    choice = await _token(link, model, ids, chosen)
     tops = (choice.get("logprobs") or {}).get("top_logprobs") or [{}]
     return bool(choice.get("token_ids")) and f"token_id:{ids[-1]}" in (tops[0] or {})
+
+
+async def _scores_prompts(link: Link, model: str, ids: Sequence[int]) -> bool:
+    """Whether a prompt of ids comes back with the log-probabilities of its own tokens."""
+    choice = await _token(link, model, ids, {"echo": True})
+    return len((choice.get("logprobs") or {}).get("token_logprobs") or ()) >= len(ids)
+
+
+async def _token(link: Link, model: str, ids: Sequence[int], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one choice of one token behind a prompt of ids; empty where the server refuses."""
+    body = {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0, "logprobs": 1, **options}
+    answer = await _optional(link.post(f"{link.base}/completions", body, _CALL))
+    choice: Mapping[str, Any] = (answer.get("choices") or [{}])[0]
+    return choice
 
 
 async def _ends(link: Link, model: str) -> frozenset[int]:

@@ -20,6 +20,8 @@ class Profile:
     """Whether it tokenizes for others."""
     has_tokens: bool = False
     """Whether ids go in and out with log-probabilities of chosen ids (a vLLM server new enough)."""
+    has_prompt_logprobs: bool = False
+    """Whether `/v1/completions` echoes a prompt with its log-probabilities."""
     max_model_len: int | None = None
     eos_token_ids: frozenset[int] = frozenset()
     tokenizer_info: dict[str, object] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class Profile:
             seed=True,
             images=True,
             logit_bias=True,
-            prompt_logprobs=self.is_vllm and self.has_completions,
+            prompt_logprobs=self.has_prompt_logprobs,
             safe_content="escape",
             max_model_len=self.max_model_len,
             notes=(ESCAPED, JUDGED, *self.notes),

@@ -63,12 +63,17 @@ class UpstreamWire:
 
     async def _streamed(self, path: str, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
         sent = self.outgoing(body, call, stream=True)
+        progress = Progress(choices_of(sent))
         try:
             async with aclosing(chunks(self.link, self.link.base + path, sent, call.request_id)) as answer:
                 async for chunk in answer:
+                    progress.see(chunk.object)
                     yield renamed(chunk, body["model"])
         except UpstreamError as error:
             raise self._refused(error, sent) from error
+        if (body.get("n") or 1) > 1 and len(progress.begun) < progress.expected:
+            self.learned.one_choice()
+            raise UpstreamError(f"the upstream gave {len(progress.begun)} of {progress.expected} choices", status=502)
 
     def outgoing(self, body: Mapping[str, Any], call: Call, *, stream: bool) -> Wire:
         """The body as the upstream gets it."""

@@ -66,9 +66,16 @@ class FakeUpstream:
             return JSONResponse({"error": {"message": "prompt is required"}}, 400)
         if self.next_answers:
             return self.next_answers.popleft()(body)
+        if self.vllm and body.get("echo"):
+            return self.echo_answer(body)
         if isinstance(body.get("prompt"), list) and body.get("return_token_ids"):
             return self.token_answer(body)
         return events(chat_chunks(body, self.model)) if body.get("stream") else JSONResponse(whole(body, self.model))
+
+    def echo_answer(self, body: dict[str, Any]) -> Response:
+        count = len(body["prompt"]) + 1
+        logprobs = {"token_logprobs": [None] + [-1.0] * (count - 1)}
+        return JSONResponse({"model": self.model, "choices": [{"index": 0, "text": "ab", "logprobs": logprobs}]})
 
     def token_answer(self, body: dict[str, Any]) -> Response:
         """Counts on from the last id of the prompt, two tokens at most; id 3 ends."""

@@ -238,6 +238,14 @@ async def test_an_upstream_that_ignores_n_is_found_out(setup: Any) -> None:
     assert s.engine.capabilities.n == 1
 
 
+async def test_an_upstream_that_ignores_n_on_a_stream_is_found_out(setup: Any) -> None:
+    s = await setup()
+    s.fake.next_answers.append(lambda body: upstream.events(upstream.chat_chunks({**body, "n": 1}, "m")))
+    with pytest.raises(UpstreamError, match="1 of 3 choices"):
+        await texts(s.engine, {**BODY, "n": 3})
+    assert s.engine.capabilities.n == 1
+
+
 async def test_completions_pass_through(setup: Any) -> None:
     s = await setup()
     body = {"model": "mine", "prompt": ["a", "b"], "max_tokens": 3, "logprobs": 2}
