@@ -1,7 +1,7 @@
 """The environment as configuration: `TRIMTAB_HTTP__PORT` is `http.port`, and the flags' names are short forms.
 
-A value that begins with `[` or `{` is read as YAML. Names that only other parts of the program read are left alone; a name
-that is almost a key is an error.
+A value that begins with `[` or `{` is read as YAML. Names without `__` that are no key are left alone (flags of commands have
+their own); a nested name that leads nowhere is an error.
 """
 
 import difflib

@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 Location = tuple[str | int, ...]
 
+_TAGS = frozenset({"str", "int", "float", "bool"})
+"""What pydantic calls the plain members of a union."""
+
 
 def sections(annotation: Any) -> tuple[type[BaseModel], ...]:
     """The models a type may hold directly: itself, or the members of a union."""
@@ -76,6 +79,6 @@ def _steps(model: type[BaseModel], location: Location) -> Iterator[tuple[str | i
             here, is_key = by_kind, False
         else:
             inner = item_type(here)
-            is_key = inner is not None or bool(members) or isinstance(part, int)
+            is_key = part not in _TAGS and (inner is not None or bool(members) or isinstance(part, int))
             here = inner
         yield part, here, is_key

@@ -40,7 +40,7 @@ def _section(path: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> l
     ]
     below: list[str] = []
     for name, field in model.model_fields.items():
-        row = (f"`{name}`", type_name(field.annotation, field.metadata), _default(field), field.description or "")
+        row = (f"`{name}`", type_name(field.annotation, field.metadata), _default(field), field.description or _described(name))
         lines.append(f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in row)} |\n")
         for inner in _inner(field.annotation):
             below += _section(_join(path, name, field.annotation), inner, seen)
@@ -97,6 +97,10 @@ def _bound(limit: Any) -> str:
         if hasattr(limit, attribute):
             return f"{sign} {getattr(limit, attribute)}"
     return ""
+
+
+def _described(name: str) -> str:
+    return "Chooses this section." if name == "kind" else ""
 
 
 def _default(field: FieldInfo) -> str:

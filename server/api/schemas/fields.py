@@ -100,7 +100,7 @@ def _harmless(name: str, body: Mapping[str, Any]) -> bool:
         (name == "best_of" and body[name] == (body.get("n") or 1))
         or (name in {"suffix"} and body[name] == "")
         or (name in {"documents", "functions"} and body[name] == [])
-        or (name == "function_call" and body[name] in {"none", "auto"})
+        or (name == "function_call" and body[name] in ("none", "auto"))
     )
 
 
