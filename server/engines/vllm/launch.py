@@ -65,7 +65,7 @@ class Launched:
         await asyncio.to_thread(self.engine.engine_core.resources.ctx.destroy, 0)
 
     def _end_requests(self) -> None:
-        """Everything under way fails now; vLLM's own task that would say so is stopped, because it logs a close as a failure."""
+        """Everything under way fails now; vLLM's own task for that is stopped, because it logs a close as a failure."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         if self.engine.output_handler is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from trimtab.server.engines.base import Wire
@@ -50,6 +51,10 @@ class Runtime:
         if not self.dead:
             await self.engine.abort(list(engine_ids))
 
+    def salt(self, call: Call) -> str | None:
+        """The cache salt of a call in characters that vLLM takes, whatever the caller's own consists of."""
+        return None if call.cache_salt is None else sha256(call.cache_salt.encode()).hexdigest()[:32]
+
     def priority(self, call: Call) -> int:
         """The scheduling priority of a call."""
         return call.priority if self.prioritised else 0
@@ -60,7 +65,7 @@ class Runtime:
             body,
             model=self.serving.served_name(body.get("model")),
             name=running.name,
-            salt=call.cache_salt,
+            salt=self.salt(call),
             priority=self.priority(call),
         )
         return {**wire, "stream": stream, "stream_options": body.get("stream_options") if stream else None}

@@ -95,7 +95,8 @@ class Supervisor(Generic[L]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
         engine, self._engine = self._engine, None
-        self._health = Health("closed", "the server is shutting down")
+        if self._health.state != "failed":
+            self._health = Health("closed", "the server is shutting down")
         if engine is not None:
             await engine.stop()
 

@@ -42,8 +42,8 @@ async def test_usage_counts_the_ids_the_engine_saw(engine: VllmEngine) -> None:
 
 async def test_a_repeated_prompt_comes_from_the_cache(engine: VllmEngine) -> None:
     """The prompt has 37 tokens; whole blocks of 32 are reused."""
-    await engine.wire.chat(body(), call(cache_salt="one"))
-    again = await engine.wire.chat(body(), call(cache_salt="one"))
+    await engine.wire.chat(body(), call(cache_salt="one@corp/ä"))
+    again = await engine.wire.chat(body(), call(cache_salt="one@corp/ä"))
     other = await engine.wire.chat(body(), call(cache_salt="two"))
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == 32
     assert other["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
