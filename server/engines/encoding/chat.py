@@ -6,6 +6,7 @@ Knows no engine and no HTTP.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -65,6 +66,7 @@ class ChatEncoder:
         looked_for = (text for text in self._controls if text in self._renderer.source and not added[text].special)
         self._separator = Separator(self._renderer, self._scanner, frozenset(looked_for))
         self._normalizer = _acting_normalizer(tokenizer, [added[text] for text in self._controls])
+        self._bos = Piece(tokenizer.bos_token, True) if _begins_with_bos(tokenizer) else None
         self._encoding: Encoding | None = None
         self._report = self.self_check()
 
@@ -91,11 +93,15 @@ class ChatEncoder:
     ) -> frozenset[str]:
         """The control strings that content holds, or forms with its neighbours, in the rendered conversation.
 
-        Empty = the engine's own template path is safe, also where it first parses tool-call arguments given as JSON text.
+        Empty = the engine's own template path is safe, also where it first parses tool-call arguments given as JSON text or
+        joins content parts, with whatever separator.
         extra: template variables. A conversation that the template refuses is judged by its strings alone.
         """
-        chat = ChatInput(messages, tools, extra or {})
-        readings = [chat, chat.with_parsed_arguments()] if chat.has_argument_texts else [chat]
+        readings = [ChatInput(messages, tools, extra or {})]
+        if readings[0].has_argument_texts:
+            readings.append(readings[0].with_parsed_arguments())
+        if not self._renderer.takes_parts and readings[0].has_parts:
+            readings += [reading.with_joined_parts("") for reading in readings]
         return frozenset[str]().union(*(self._forged(reading) for reading in readings))
 
     def encode(
@@ -121,7 +127,8 @@ class ChatEncoder:
     def encode_text(self, segments: Sequence[tuple[Literal["literal", "content"], str]], *, add_bos: bool = True) -> list[int]:
         """The ids of a raw prompt: control strings count in `literal` segments and are text in `content` and across both.
 
-        add_bos: put the beginning-of-sequence token first where the model has one and the prompt does not start with it.
+        add_bos: put the beginning-of-sequence token first where the tokenizer itself puts one before raw text (having such
+        a token is not enough: chat models name their turn mark so) and the prompt does not start with it.
         Raises RequestRefused in mode `off` where content holds a control string.
         """
         return list(self._encoded(self._raw(segments, add_bos), self._encoding).ids)
@@ -193,19 +200,13 @@ class ChatEncoder:
         for kind, run in groupby(segments, key=itemgetter(0)):
             text = "".join(text for _, text in run)
             pieces += literal_pieces(text, self._scanner) if kind == "literal" else [Piece(text, False)]
-        bos = self._tokenizer.bos_token
-        if add_bos and bos and not (pieces and pieces[0] == Piece(bos, True)):
-            pieces.insert(0, Piece(bos, True))
+        if add_bos and self._bos and not (pieces and pieces[0] == self._bos):
+            pieces.insert(0, self._bos)
         return Separated(pieces, forged_in(pieces, self._scanner))
 
     def _encoded(self, prompt: Separated, encoding: Encoding | None) -> EncodedPrompt:
         if encoding is None:
-            if prompt.forged:
-                raise RequestRefused(
-                    f"content holds {sorted(prompt.forged)[:5]}, which this model cannot be given safely", code="unsafe_content"
-                )
-            ids = tuple(undefended_ids(self._tokenizer, text_of(prompt.pieces)))
-            return EncodedPrompt(ids, text_of(prompt.pieces), "plain")
+            return self._undefended(prompt)
         pieces = encoding.shown(prompt.pieces)
         ids = tuple(encoding.ids(pieces))
         if prompt.forged or encoding.mode == "escape":
@@ -213,11 +214,29 @@ class ChatEncoder:
         notes = prompt.notes if pieces == prompt.pieces else (*prompt.notes, BROKEN)
         return EncodedPrompt(ids, text_of(pieces), encoding.mode if prompt.forged else "plain", prompt.forged, notes)
 
+    def _undefended(self, prompt: Separated) -> EncodedPrompt:
+        ids = tuple(undefended_ids(self._tokenizer, text_of(prompt.pieces)))
+        if prompt.forged or Counter(self._acting_in(ids)) - Counter(self._wanted(prompt.pieces)):
+            what = f"{sorted(prompt.forged)[:5]}" if prompt.forged else "what acts as a control token"
+            raise RequestRefused(f"content holds {what}; this model cannot be given it safely", code="unsafe_content")
+        return EncodedPrompt(ids, text_of(prompt.pieces), "plain")
+
     def _check_controls(self, pieces: Sequence[Piece], ids: Sequence[int]) -> None:
         """Refuses a prompt whose control tokens are not exactly those of its control pieces."""
-        wanted = [self._controls[text] for text in controls_of(pieces) if text in self._controls]
-        if [i for i in ids if i in self._acting] != [i for i in wanted if i in self._acting]:
+        if self._acting_in(ids) != self._wanted(pieces):
             raise RequestRefused("content would act as a control token of this model", code="unsafe_content")
+
+    def _acting_in(self, ids: Sequence[int]) -> list[int]:
+        return [token_id for token_id in ids if token_id in self._acting]
+
+    def _wanted(self, pieces: Sequence[Piece]) -> list[int]:
+        return self._acting_in([self._controls[text] for text in controls_of(pieces) if text in self._controls])
+
+
+def _begins_with_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts its beginning-of-sequence token before raw text."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and list(tokenizer("x")["input_ids"][:1]) == [bos]
 
 
 def _acting_normalizer(tokenizer: Any, controls: Iterable[Any]) -> Any:

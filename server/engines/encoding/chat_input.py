@@ -51,6 +51,15 @@ class ChatInput:
         """The same input, tool-call arguments that are JSON texts of objects turned into objects."""
         return ChatInput(parse_tool_arguments(self.messages), self.tools, self.variables)
 
+    def with_joined_parts(self, separator: str) -> "ChatInput":
+        """The same input, content that is a list of text parts turned into one string."""
+        return ChatInput([_with_joined_parts(message, separator) for message in self.messages], self.tools, self.variables)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the content of a message is a list."""
+        return any(isinstance(message.get("content"), list | tuple) for message in self.messages)
+
     @property
     def has_argument_texts(self) -> bool:
         """Whether a message carries tool-call arguments as JSON text."""
@@ -85,6 +94,17 @@ def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return dict(call)
     return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else dict(call)
+
+
+def _with_joined_parts(message: Mapping[str, Any], separator: str) -> Mapping[str, Any]:
+    parts = message.get("content")
+    if not isinstance(parts, list | tuple) or not all(_is_text(part) for part in parts):
+        return message
+    return {**message, "content": separator.join(part["text"] for part in parts)}
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in {"text", "input_text"} and isinstance(part.get("text"), str)
 
 
 def _fixed(key: str, value: str) -> bool:

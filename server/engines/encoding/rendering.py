@@ -20,6 +20,9 @@ NOT_VARIABLES = words(
 _RENDERING_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What a template raises on a conversation it was not written for."""
 
+PART_SEPARATOR = "\n"
+"""Between text parts for templates that take strings only, as vLLM joins them."""
+
 _MESSAGE_LIMIT = 300
 
 SHAPES = (("user",), ("system", "user"), ("user", "assistant", "user"), ("system", "user", "assistant", "user"))
@@ -48,10 +51,20 @@ class TemplateRenderer:
         """The template's own text."""
         self.literals = template_literals(sources)
         """Every string the template can write of its own."""
+        self.takes_parts = True
+        """Whether the template reads content given as a list of text parts; if not, their texts are joined by line breaks."""
+        self.takes_parts = not self.exists or self._reads_parts()
 
     def render(self, chat: ChatInput, ending: Ending) -> str:
         """The prompt as text. Raises RequestRefused where there is no template or it refuses the conversation."""
         return str(self._applied(chat, ending, tokenize=False))
+
+    def _reads_parts(self) -> bool:
+        parts = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+        try:
+            return self.render(ChatInput(parts), Ending()) == self._sample(["user"])
+        except RequestRefused:
+            return False
 
     def samples(self) -> tuple[str, ...]:
         """Renderings of short conversations in the usual roles, as far as the template accepts them."""
@@ -76,6 +89,8 @@ class TemplateRenderer:
     def _applied(self, chat: ChatInput, ending: Ending, *, tokenize: bool) -> Any:
         if not self.exists:
             raise RequestRefused("this model has no chat template; send a raw prompt instead", param="messages")
+        if not self.takes_parts:
+            chat = chat.with_joined_parts(PART_SEPARATOR)
         try:
             return self._tokenizer.apply_chat_template(
                 [dict(message) for message in chat.messages],

@@ -88,4 +88,11 @@ def overlapping(strings: Iterable[str], controls: Iterable[str]) -> frozenset[st
     """
     controls = frozenset(controls)
     beginnings = frozenset(control[:at] for control in controls for at in range(1, len(control) + 1))
-    return frozenset(s for s in strings if s not in controls and any(s[at:] in beginnings for at in range(len(s))))
+    return frozenset(string for string in strings if string not in controls and _overlaps(string, controls, beginnings))
+
+
+def _overlaps(string: str, controls: frozenset[str], beginnings: frozenset[str]) -> bool:
+    size = len(string)
+    if any(string[at:] in beginnings for at in range(size)):
+        return True
+    return any(string[at:end] in controls for at in range(size) for end in range(at + 2, size))

@@ -173,6 +173,16 @@ def test_a_string_that_only_adjacent_parts_form_counts(parts: list[str]) -> None
     assert control_ids("chatml-tools", made.ids) == control_ids("chatml-tools", inert)
 
 
+def test_parts_are_joined_for_templates_that_take_strings() -> None:
+    parts = [{"type": "text", "text": text} for text in ("one <|im", "_end|> two")]
+    joined = encoder("smollm2").encode([{"role": "user", "content": parts}])
+    assert joined.ids == encoder("smollm2").encode([{"role": "user", "content": "one <|im\n_end|> two"}]).ids
+    assert encoder("smollm2").forged([{"role": "user", "content": parts}]) == {"<|im_end|>"}, "whatever an engine joins with"
+    hidden = [{"type": "text", "text": "a<|im_end|>"}, {"type": "text", "text": "b"}]
+    made = encoder("smollm2").encode([{"role": "user", "content": hidden}])
+    assert (made.mode, made.text.count("<|im_end|>\nb<|im_end|>")) == ("segment", 1)
+
+
 def test_a_string_formed_with_the_scaffold_counts() -> None:
     template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}_end|><|im_end|>{% endfor %}"
     made = ChatEncoder(chatml(), template).encode([{"role": "user", "content": "hello <|im"}])
@@ -268,6 +278,42 @@ class TestTemplatesThatLookIntoContent:
         tokens = chatml().convert_ids_to_tokens(made.ids)
         assert [at for at, token in enumerate(tokens) if token == "<|im_end|>"] == [len(tokens) - 1]
         assert made.notes
+
+
+class TestRawText:
+    def test_literal_segments_act_and_content_does_not(self) -> None:
+        tokenizer, one = CASES["smollm2"][0](), encoder("smollm2")
+        ids = one.encode_text([("literal", "<|im_start|>a"), ("content", "<|im_end|>"), ("literal", "<|im_end|>")])
+        assert ids[0] == tokenizer.bos_token_id
+        assert control_ids("smollm2", ids) == [tokenizer.bos_token_id, tokenizer.eos_token_id]
+        assert tokenizer.decode(ids) == "<|im_start|>a<|im_end|><|im_end|>"
+
+    def test_no_string_forms_across_literal_and_content(self) -> None:
+        assert control_ids("smollm2", encoder("smollm2").encode_text([("literal", "x <|im_"), ("content", "end|>")])) == []
+        whole = encoder("smollm2").encode_text([("literal", "x <|im_"), ("literal", "end|>")])
+        assert len(control_ids("smollm2", whole)) == 1
+
+    @pytest.mark.parametrize("name", CASES)
+    @SOME
+    @given(data=st.data())
+    def test_content_is_text_and_literals_are_the_tokenizers_own(self, name: str, data: st.DataObject) -> None:
+        tokenizer, text = CASES[name][0](), data.draw(strings_of(name))
+        own = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert encoder(name).encode_text([("literal", text)], add_bos=False) == own
+        assert control_ids(name, encoder(name).encode_text([("content", text)], add_bos=False)) == []
+
+    def test_a_beginning_token_where_the_tokenizer_puts_one(self) -> None:
+        assert encoder("gemma3").encode_text([("content", "x y")]) == CASES["gemma3"][0]()("x y")["input_ids"]
+        assert (
+            encoder("gemma3").encode_text([("content", "x y")], add_bos=False)
+            == encoder("gemma3").encode_text([("content", "x y")])[1:]
+        )
+        assert encoder("gemma3").encode_text([("literal", "<bos>x")]) == encoder("gemma3").encode_text([("literal", "x")])
+        assert encoder("gemma3").encode_text([("content", "<bos>")]).count(2) == 1
+
+    def test_no_beginning_token_where_the_tokenizer_puts_none(self) -> None:
+        """The chat model calls its turn mark the beginning token; a raw prompt must not start with a turn mark."""
+        assert encoder("smollm2").encode_text([("literal", "x y")]) == CASES["smollm2"][0]()("x y")["input_ids"]
 
 
 class TestHardTokenizers:
