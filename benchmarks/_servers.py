@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
     """The same for both: all cores for the engine, quiet, offline."""
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
         "VLLM_CPU_OMP_THREADS_BIND": cores,
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",

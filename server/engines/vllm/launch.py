@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import multiprocessing.process
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -133,7 +135,7 @@ class _Start:
         with _START_LOCK:
             if self._given_up:
                 raise RuntimeError("the start was given up")
-            self._before = _children()
+            self._before = set(_own_children())
             self._running = True
             try:
                 return Launched(self._build(), self._own())
@@ -150,12 +152,12 @@ class _Start:
             end_processes(self._own(), grace_s=0.0)
 
     def _own(self) -> list[psutil.Process]:
-        return [p for pid in _children() - self._before for p in _family(pid)]
+        return [p for pid in _own_children().keys() - self._before for p in _family(pid)]
 
 
-def _children() -> set[int]:
-    """Ids of the processes that multiprocessing runs for this one."""
-    return {child.pid for child in multiprocessing.active_children() if child.pid is not None}
+def _own_children() -> dict[int, multiprocessing.process.BaseProcess]:
+    """The processes that multiprocessing runs for this one, by id."""
+    return {child.pid: child for child in multiprocessing.active_children() if child.pid is not None}
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -169,10 +171,20 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def end_processes(processes: Iterable[psutil.Process], grace_s: float = STOP_S) -> None:
     """Wait `grace_s` seconds for processes to end by themselves, then kill the rest. Reused process ids are not touched."""
-    alive = [process for process in processes if process.is_running()]
-    _, alive = psutil.wait_procs(alive, timeout=grace_s)
-    for process in alive:
+    for process in _wait(list(processes), grace_s):
         logger.warning("killing left-over engine process %d", process.pid)
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=GIVE_UP_S)
+    _wait(list(processes), GIVE_UP_S)
+
+
+def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those that are alive after `timeout_s` seconds. Our own children are waited for by multiprocessing, which reaps them."""
+    deadline = time.monotonic() + timeout_s
+    children = _own_children()
+    for process in processes:
+        if process.pid in children:
+            children[process.pid].join(max(0.0, deadline - time.monotonic()))
+    others = [process for process in processes if process.pid not in children and process.is_running()]
+    _, alive = psutil.wait_procs(others, timeout=max(0.0, deadline - time.monotonic()))
+    return [*alive, *(p for p in processes if p.pid in children and children[p.pid].is_alive())]

@@ -16,8 +16,8 @@ def write_adapter(directory: Path, model: Path) -> Path:
     weights = {}
     for layer in range(layers):
         name = f"base_model.model.model.layers.{layer}.self_attn.o_proj"
-        weights[f"{name}.lora_A.weight"] = torch.randn(rank, hidden, generator=chance) * 0.05
-        weights[f"{name}.lora_B.weight"] = torch.randn(hidden, rank, generator=chance) * 0.05
+        weights[f"{name}.lora_A.weight"] = torch.randn(rank, hidden, generator=chance) * 0.2
+        weights[f"{name}.lora_B.weight"] = torch.randn(hidden, rank, generator=chance) * 0.2
     directory.mkdir(parents=True)
     save_file(weights, str(directory / "adapter_model.safetensors"))
     config = {
