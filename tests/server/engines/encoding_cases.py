@@ -179,7 +179,7 @@ def smollm2() -> Any:
 @cache
 def gemma3() -> Any:
     """The base model's tokenizer; it has no chat template."""
-    return AutoTokenizer.from_pretrained(resolve("gemma3-270m-base", accept_licences={"gemma"}).path)
+    return AutoTokenizer.from_pretrained(resolve("gemma3-270m-base", accept_licences=frozenset({"gemma"})).path)
 
 
 CASES: dict[str, tuple[Callable[[], Any], str | None]] = {

@@ -46,7 +46,8 @@ def test_no_strings_match_nothing() -> None:
     "text",
     [
         "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<｜begin▁of▁sentence｜>", "<start_of_turn>", "<end_of_turn>",
-        "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>", "<tool_call>", "</tool_call>", "<think>", "[TOOL_CALLS]", "<unused12>",
+        "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>", "<tool_call>", "</tool_call>",
+        "<think>", "[TOOL_CALLS]", "<unused12>",
     ],
 )  # fmt: skip
 def test_known_families_are_broken_for_the_machine_only(text: str) -> None:

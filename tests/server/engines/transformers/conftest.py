@@ -33,13 +33,14 @@ SIZES = {
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One id a byte behind three control tokens."""
+    """One id a byte behind three control tokens, the first of which begins raw text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: number for number, piece in enumerate([*SPECIALS, *alphabet])}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    beginning = processors.TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", 0)])
+    backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), beginning])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<|bos|>", eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
     )

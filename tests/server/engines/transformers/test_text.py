@@ -21,8 +21,8 @@ PROMPT = list(range(30, 60))
 
 @given(st.text(max_size=40), st.text(max_size=5))
 def test_byte_tokens_give_whole_characters(text: str, before: str) -> None:
-    detokenizer = Detokenizer(DECODE, TOKENIZER.encode(before))
-    ids = TOKENIZER.encode(text)
+    detokenizer = Detokenizer(DECODE, TOKENIZER.encode(before, add_special_tokens=False))
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
     pieces = [detokenizer.push(token_id) for token_id in ids]
     if not text.endswith("\ufffd"):
         assert "".join(pieces) == text
@@ -30,17 +30,20 @@ def test_byte_tokens_give_whole_characters(text: str, before: str) -> None:
 
 
 def test_an_unfinished_character_is_left_out_and_a_broken_one_is_shown() -> None:
-    euro = TOKENIZER.encode("€")
+    euro = TOKENIZER.encode("€", add_special_tokens=False)
     assert len(euro) == 3
     cut = Detokenizer(DECODE, [])
     assert [cut.push(token_id) for token_id in euro[:2]] == ["", ""]
     broken = Detokenizer(DECODE, [])
-    assert "".join(broken.push(token_id) for token_id in [euro[0], *TOKENIZER.encode("ab")]) == "\ufffdab"
+    assert (
+        "".join(broken.push(token_id) for token_id in [euro[0], *TOKENIZER.encode("ab", add_special_tokens=False)])
+        == "\ufffdab"
+    )
 
 
 def test_many_control_tokens_cost_nothing() -> None:
     detokenizer = Detokenizer(DECODE, [])
-    ids = TOKENIZER.encode("a") + [2] * 500 + TOKENIZER.encode(" b")
+    ids = TOKENIZER.encode("a", add_special_tokens=False) + [2] * 500 + TOKENIZER.encode(" b")
     assert "".join(detokenizer.push(token_id) for token_id in ids) == "a b"
 
 
@@ -101,7 +104,9 @@ async def test_stop_strings_count_from_min_tokens_on(engine: TransformersEngine)
     assert (await one(engine, PROMPT, params)).text == whole.text
 
 
-@pytest.mark.parametrize(("token_id", "expected"), [(2, b"<|im_end|>"), (TOKENIZER.encode("é")[0], b"\xc3")])
+@pytest.mark.parametrize(
+    ("token_id", "expected"), [(2, b"<|im_end|>"), (TOKENIZER.encode("é", add_special_tokens=False)[0], b"\xc3")]
+)
 def test_bytes_of_a_token(token_id: int, expected: bytes) -> None:
     assert Pieces(TOKENIZER).bytes_of(token_id) == expected
 
@@ -109,9 +114,13 @@ def test_bytes_of_a_token(token_id: int, expected: bytes) -> None:
 @given(st.text(max_size=30))
 def test_bytes_of_tokens_join_to_the_text(text: str) -> None:
     pieces = Pieces(TOKENIZER)
-    assert b"".join(pieces.bytes_of(token_id) for token_id in TOKENIZER.encode(text)) == text.encode()
+    assert b"".join(pieces.bytes_of(token_id) for token_id in TOKENIZER.encode(text, add_special_tokens=False)) == text.encode()
 
 
 def test_strings_of_partial_characters_show_their_bytes() -> None:
     pieces = Pieces(TOKENIZER)
-    assert [pieces.string_of(token_id) for token_id in TOKENIZER.encode("aé")] == ["a", r"bytes:\xc3", r"bytes:\xa9"]
+    assert [pieces.string_of(token_id) for token_id in TOKENIZER.encode("aé", add_special_tokens=False)] == [
+        "a",
+        r"bytes:\xc3",
+        r"bytes:\xa9",
+    ]
