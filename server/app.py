@@ -113,7 +113,10 @@ async def _error_answer(request: Request, error: Exception) -> Response:
     """An expected error in the envelope."""
     if isinstance(error, HTTPException) and error.status_code == 404:
         error = unknown_path(request.url.path)
-    return json_reply(*error_object(error, request_id=REQUEST_ID.get()))
+    status, body, headers = error_object(error, request_id=REQUEST_ID.get())
+    if status >= 500:
+        logger.warning("%s: %s", type(error).__name__, error, exc_info=error if status == 500 else None)
+    return json_reply(status, body, headers)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from trimtab.server.api.auth import require
 from trimtab.server.api.body import documented, read_object
 from trimtab.server.api.respond import inbound, respond
 from trimtab.server.api.schemas.chat import ChatCompletionRequest, chat_body
+from trimtab.server.api.schemas.wire import unknown_fields
 from trimtab.server.exchange import Answer, Principal, StreamAnswer
 from trimtab.server.service import Service
 
@@ -24,4 +25,4 @@ async def create_chat_completion(request: Request, caller: Annotated[Principal, 
     async def work() -> Answer | StreamAnswer:
         return await (service.chat_stream(incoming) if body.get("stream") else service.chat(incoming))
 
-    return respond(request, caller, work)
+    return respond(request, caller, work, unknown=unknown_fields(ChatCompletionRequest, body))

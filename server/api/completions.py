@@ -8,6 +8,7 @@ from trimtab.server.api.auth import require
 from trimtab.server.api.body import documented, read_object
 from trimtab.server.api.respond import inbound, respond
 from trimtab.server.api.schemas.completions import CompletionRequest, completion_body
+from trimtab.server.api.schemas.wire import unknown_fields
 from trimtab.server.exchange import Answer, Principal, StreamAnswer
 from trimtab.server.service import Service
 
@@ -29,4 +30,4 @@ async def create_completion(request: Request, caller: Annotated[Principal, Depen
     async def work() -> Answer | StreamAnswer:
         return await (service.completion_stream(incoming) if body.get("stream") else service.completion(incoming))
 
-    return respond(request, caller, work)
+    return respond(request, caller, work, unknown=unknown_fields(CompletionRequest, body))

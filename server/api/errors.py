@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from trimtab.server.api.interrupt import ClientGone
 from trimtab.server.api.limits import OverRate
 from trimtab.server.api.refusal import bounded, refusal
 from trimtab.server.errors import BodyTooLarge, Forbidden, NotFound, Overloaded, RateLimited, ServerError, Unauthenticated
@@ -28,6 +29,9 @@ from trimtab.strategies.core.errors import (
 
 MAX_RETRY_AFTER_S = 120
 """OpenAI's clients stop retrying where `retry-after` is larger."""
+
+CLIENT_GONE = 499
+"""Nobody reads this status but logs and metrics."""
 
 Rendered = tuple[int, dict[str, Any], dict[str, str]]
 """Status, body, headers."""
@@ -77,6 +81,8 @@ def _server_error(exc: ServerError) -> Rendered:
     """`trimtab.server.errors`, row by row."""
     kind, headers = "invalid_request_error", {}
     match exc:
+        case ClientGone():
+            status = CLIENT_GONE
         case NotFound():
             status = 404
         case Unauthenticated():

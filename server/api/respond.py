@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -42,31 +42,52 @@ def inbound(request: Request, body: Mapping[str, Any], principal: Principal) -> 
     )
 
 
-def respond(request: Request, principal: Principal, work: Work, *, frame: Frame = data_frame, done: bytes = DONE) -> Response:
+def respond(
+    request: Request,
+    principal: Principal,
+    work: Work,
+    *,
+    frame: Frame = data_frame,
+    done: bytes = DONE,
+    unknown: Sequence[str] = (),
+) -> Response:
     """The response of a generating route: return it from the route.
 
     `work` is called once the request has its turn. Its errors become HTTP errors, or an error event once a stream has begun.
+    unknown: fields of the body that nobody knows, told in the header `x-alignment-warnings`.
     """
-    return _Generated(request, principal, work, frame, done)
+    return _Generated(request, principal, work, frame, done, _warnings(unknown))
+
+
+def _warnings(unknown: Sequence[str]) -> dict[str, str]:
+    """The header that tells unknown fields, at most ten of them."""
+    if not unknown:
+        return {}
+    shown = ", ".join(name[:60].encode("unicode_escape").decode() for name in unknown[:10])
+    return {"x-alignment-warnings": f"unknown fields: {shown}{', ...' if len(unknown) > 10 else ''}"}
 
 
 class _Generated(Response):
     """Does the work when the server sends it."""
 
-    def __init__(self, request: Request, principal: Principal, work: Work, frame: Frame, done: bytes) -> None:
+    def __init__(
+        self, request: Request, principal: Principal, work: Work, frame: Frame, done: bytes, headers: Mapping[str, str]
+    ) -> None:
         super().__init__()
         self._state = request.app.state
         self._principal = principal
         self._work = work
         self._frame = frame
         self._done = done
+        self._extra = headers
         self._writer: EventWriter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the work and send its answer."""
         gate: Gate = self._state.gate
         try:
-            async with Interrupt(receive) as interrupt, gate.turn(self._principal.name) as limits:
+            async with Interrupt(receive) as interrupt, gate.turn(self._principal.name) as rates:
+                limits = {**rates, **self._extra}
                 with gate.admission.interruptible(interrupt.fire):
                     outcome = await self._work()
                     if isinstance(outcome, Answer):
@@ -74,9 +95,13 @@ class _Generated(Response):
                     else:
                         await self._send_events(outcome, limits, interrupt, send)
         except Exception as error:  # the request's border: a stream that has begun ends with an error event
+            if isinstance(error, ClientGone):
+                self._metrics.aborted("ClientGone")
+                logger.info("the client has gone; its answer was aborted")
             if self._writer is None or not self._writer.started:
                 raise
-            await self._end_with(error, self._writer)
+            if not isinstance(error, ClientGone):
+                await self._end_with(error, self._writer)
 
     async def _send_answer(self, answer: Answer, limits: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics.answered(answer.body)
@@ -108,9 +133,6 @@ class _Generated(Response):
 
     async def _end_with(self, error: Exception, writer: EventWriter) -> None:
         self._metrics.aborted(type(error).__name__)
-        if isinstance(error, ClientGone):
-            logger.info("the client has gone; its answer was aborted")
-            return
         logger.warning("a stream ended with an error: %s: %s", type(error).__name__, error)
         await writer.error(error)
         await writer.end()

@@ -105,3 +105,6 @@ def _harmless(name: str, body: Mapping[str, Any]) -> bool:
 
 
 _REFUSED = {**UNSUPPORTED, **SERVERS_OWN}
+
+OTHER_KNOWN = frozenset({*_REFUSED, *HINTS, *NATIVE_ONLY})
+"""Fields that are known without being checked by a model."""

@@ -132,6 +132,14 @@ _CHECKS: Mapping[str, Callable[[str, Mapping[str, Any]], None]] = {
     "function": _check_function,
 }
 
+
+def _member_schema(kind: str, expected: type) -> dict[str, Any]:
+    if expected is str:
+        return {"type": "string"}
+    url = {"required": ["url"], "properties": {"url": {"type": "string"}}} if kind.endswith("_url") else {}
+    return {"type": "object", **url}
+
+
 _TEXT_PART = {
     "type": "object",
     "required": ["type", "text"],
@@ -141,7 +149,7 @@ _OTHER_PARTS = [
     {
         "type": "object",
         "required": ["type", member],
-        "properties": {"type": {"const": kind}, member: {"type": "string" if expected is str else "object"}},
+        "properties": {"type": {"const": kind}, member: _member_schema(kind, expected)},
     }
     for kind, (member, expected) in _PART_MEMBERS.items()
     if kind != "text"

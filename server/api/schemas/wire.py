@@ -4,12 +4,13 @@ Engines get the client's own object, not a re-serialised model: what a newer cli
 fields are accepted and listed in `unknown`. Validation of an ordinary chat body costs some tens of microseconds.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
-from trimtab.server.api.schemas.fields import refuse_unsupported
+from trimtab.server.api.schemas.fields import OTHER_KNOWN, refuse_unsupported
 from trimtab.strategies.core.errors import RequestRefused
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -48,7 +49,12 @@ class WireRequest(BaseModel):
     @property
     def unknown(self) -> tuple[str, ...]:
         """Fields nobody knows, in the order they came; they are handed on and may be ignored."""
-        return tuple(name for name in self._body if name not in type(self).model_fields)
+        return unknown_fields(type(self), self._body)
+
+
+def unknown_fields(model: type[BaseModel], body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Fields of a body that its model does not know, in the order they came."""
+    return tuple(name for name in body if name not in model.model_fields and name not in OTHER_KNOWN)
 
 
 def _lifted(body: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 
 from tests.server.api.serving import scripted, serving
 from trimtab.server.api.errors import error_object
+from trimtab.server.api.interrupt import ClientGone
 from trimtab.server.api.limits import OverRate
 from trimtab.server.errors import BodyTooLarge, Forbidden, ModelNotFound, Overloaded, RateLimited, ServerError, Unauthenticated
 from trimtab.strategies.core.errors import (
@@ -48,6 +49,7 @@ ROWS = [
     (UpstreamTimeout("m", status=504), 504, "upstream_error", "upstream_timeout"),
     (Overloaded("m", retry_after_s=1), 503, "server_error", "overloaded"),
     (EngineUnavailable("m"), 503, "server_error", "engine_unavailable"),
+    (ClientGone("m"), 499, "invalid_request_error", "client_closed_request"),
     (EngineFailure("m"), 500, "server_error", "internal_error"),
     (ServerError("m"), 500, "server_error", "internal_error"),
     (HTTPException(405, headers={"Allow": "POST"}), 405, "invalid_request_error", "method_not_allowed"),

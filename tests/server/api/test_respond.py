@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from tests.asgi import ASGITransport
+from tests.server.api.serving import scripted, serving
 from tests.waiting import until
 from trimtab.server.api.errors import error_object
 from trimtab.server.api.interrupt import run_cancellable
@@ -239,3 +240,14 @@ async def test_tokens_of_streams_and_answers_are_counted() -> None:
     assert read("trimtab_completion_tokens_total", model="m") == 4
     assert read("trimtab_alignment_total", strategy="s", status="applied") == 1
     assert read("trimtab_time_to_first_event_seconds_count") == 1
+
+
+async def test_unknown_fields_are_told() -> None:
+    body = {"model": "org/test-model", "messages": [{"role": "user", "content": "hi"}]}
+    async with serving(scripted()) as server:
+        plain = await server.http.post("/v1/chat/completions", json={**body, "temperature": 0})
+        told = await server.http.post("/v1/chat/completions", json={**body, "guided": 1, "naïve\n": 2})
+        raw = await server.http.post("/v1/completions", json={"model": "org/test-model", "prompt": "a", "stream": True, "x": 1})
+    assert "x-alignment-warnings" not in plain.headers
+    assert told.headers["x-alignment-warnings"] == "unknown fields: guided, na\\xefve\\n"
+    assert raw.headers["x-alignment-warnings"] == "unknown fields: x"
