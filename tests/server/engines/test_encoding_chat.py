@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from tests.server.engines.encoding_cases import CASES, CHATML, chatml, folding, merging, unigram
 from trimtab.server.engines.encoding import ChatEncoder, parse_tool_arguments
@@ -357,7 +359,21 @@ class TestFallbacks:
         assert (made.mode, made.text, made.ids.count(1)) == ("escape", "a<\u200b/s>b</s>", 1)
         assert made.notes == ("control strings in content were broken by a zero-width space",)
 
-    def test_a_tokenizer_whose_ids_would_change_escapes(self) -> None:
+    def test_a_tokenizer_that_spoils_aliases_escapes(self) -> None:
+        """Its normalizer folds digits before control strings are matched, so the aliases all become one."""
+        backend = chatml().backend_tokenizer
+        marks = [AddedToken("<|a|>", normalized=True), AddedToken("<|b|>", normalized=True)]
+        backend.normalizer = normalizers.Replace(Regex("[0-9]"), "0")
+        backend.add_special_tokens(marks)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|a|>")
+        one = ChatEncoder(tokenizer, "{% for m in messages %}{{ m.content }}<|a|>{% endfor %}")
+        assert one.mode == "escape"
+        assert one.report.failures[0].startswith("segment: ")
+        made = one.encode([{"role": "user", "content": "1<|a|>2<|b|>"}])
+        assert (made.mode, made.text) == ("escape", "1<\u200b|a|>2<\u200b|b|><|a|>")
+        assert one.encode([{"role": "user", "content": "12"}]).mode == "plain"
+
+    def test_a_tokenizer_that_no_mode_fits_refuses(self) -> None:
         """`split_special_tokens` makes the plain path spell out the template's own marks, which no safe mode imitates."""
         tokenizer = chatml()
         tokenizer.split_special_tokens = True
