@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trimtab.server.account import Account
+from trimtab.server.api.schemas.fields import refuse_native
 from trimtab.server.engines.base import Engine, Wire
 from trimtab.server.engines.faces import conversation_of
 from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, loads, params_of, usage_of, wants_usage
@@ -165,6 +166,7 @@ class AlignedChat:
             yield dumps(last)
 
     async def _deltas(self, prompt: Prompt, pipeline: Pipeline) -> AsyncGenerator[Delta, None]:
+        refuse_native(self.body, by=f"the pipeline {', '.join(self.pipeline.names)}")
         if not isinstance(prompt, Conversation):
             self._refuse_chat_only(pipeline)
         stream = pipeline.run(prompt, self._within_budget(self.params), self.ctx, self.on_error)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trimtab.server.api.schemas.fields import refuse_native
 from trimtab.server.engines.base import TokenizerFace, Wire
 from trimtab.server.engines.prompt_scores import PromptLogprob, PromptScores
 from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, new_id, params_of, usage_object, wants_usage
@@ -16,6 +17,8 @@ from trimtab.strategies.core.messages import Conversation, Usage
 
 COMPLETION_MAX_TOKENS = 16
 """OpenAI's default for `/v1/completions`."""
+ECHO = frozenset({"echo"})
+"""What completions honour and chats do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,12 @@ class PortsWire:
     ports: Ports
     tokenizer: TokenizerFace
     scores: PromptScores | None = None
+    by: str = "this engine"
+    """Who refuses what only an engine with an OpenAI layer of its own honours."""
 
     async def chat(self, body: Mapping[str, Any], call: Call) -> Wire:
         """A `chat.completion` object."""
+        refuse_native(body, by=self.by)
         params = params_of(body)
         answer = ChatAnswerBuilder(body["model"], logprobs=params.logprobs is not None)
         async with aclosing(_messages(self.ports).chat(conversation_of(body), params, call)) as deltas:
@@ -37,6 +43,7 @@ class PortsWire:
 
     async def chat_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
         """Chunks as JSON strings."""
+        refuse_native(body, by=self.by)
         params = params_of(body)
         chunks = ChatChunks(body["model"], include_usage=wants_usage(body), logprobs=params.logprobs is not None)
         async with aclosing(_messages(self.ports).chat(conversation_of(body), params, call)) as deltas:
@@ -48,6 +55,7 @@ class PortsWire:
 
     async def completion(self, body: Mapping[str, Any], call: Call) -> Wire:
         """A `text_completion` object."""
+        refuse_native(body, by=self.by, ignoring=ECHO)
         prompts = [self._ids(prompt) for prompt in prompts_of(body)]
         try:
             async with asyncio.TaskGroup() as group:
@@ -60,6 +68,7 @@ class PortsWire:
 
     async def completion_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
         """Chunks as JSON strings; prompts are answered one after the other."""
+        refuse_native(body, by=self.by, ignoring=ECHO)
         head, usage = _head(body), Usage()
         params, tokens = completion_params(body), _tokens(self.ports)
         for number, ids in enumerate([self._ids(prompt) for prompt in prompts_of(body)]):

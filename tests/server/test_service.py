@@ -197,6 +197,16 @@ async def test_a_raw_prompt_takes_the_text_port_and_refuses_chat_only_fields() -
     assert caught.value.param == "tools"
 
 
+@pytest.mark.parametrize("strategy", [None, "value_prompt", "shout", "raw"])
+async def test_fields_that_only_native_layers_honour_are_refused_elsewhere(strategy: str | None) -> None:
+    service = await started(service_of())
+    for fields in ({"bad_words": ["x"]}, {"prompt_logprobs": 3}, {"skip_special_tokens": False}):
+        with pytest.raises(RequestRefused) as caught:
+            await service.chat(asking(strategy, **fields))
+        assert (caught.value.param, caught.value.code) == (next(iter(fields)), "unsupported_parameter")
+    assert said((await service.chat(asking(strategy, bad_words=[], skip_special_tokens=True))).body)
+
+
 async def test_selection_precedence() -> None:
     pipelines = {
         name: [{"kind": "value_prompt", "principles": [name]}] for name in ("body", "header", "alias", "policy", "server")
