@@ -6,6 +6,7 @@ A request passes: `chat` or `complete` -> `prompts` (ids) -> `generate` -> `samp
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,8 +132,9 @@ class TransformersEngine:
         """The answer to a conversation."""
         runtime = self._ready()
         ids = runtime.prompts.conversation(conversation, params.native)
-        async for delta in answer(self.generate(ids, params, call), len(ids), params, runtime.pieces):
-            yield delta
+        async with aclosing(answer(self.generate(ids, params, call), len(ids), params, runtime.pieces)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         """The continuation of a raw prompt."""
@@ -140,8 +142,9 @@ class TransformersEngine:
         runtime.prompts.check(params.native)
         ids = runtime.prompts.text(text)
         params = replace(params, stop=(*params.stop, *text.stops))
-        async for delta in answer(self.generate(ids, params, call), len(ids), params, runtime.pieces):
-            yield delta
+        async with aclosing(answer(self.generate(ids, params, call), len(ids), params, runtime.pieces)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
         """Continuations of ids, a delta a sample a step. Raises RequestRefused, ContextLengthExceeded and EngineError."""
@@ -164,9 +167,9 @@ class TransformersEngine:
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
         """Raw log-probabilities, in nats, of each candidate id as the next token."""
         params = Params(max_tokens=1, temperature=0.0, logprob_token_ids=tuple(candidates), ignore_eos=True)
-        async for delta in self.generate(prompt_token_ids, params, call):
-            return tuple(delta.top_logprobs[0][candidate] for candidate in candidates)
-        raise EngineFailure("The engine gave no token.")
+        async with aclosing(self.generate(prompt_token_ids, params, call)) as deltas:
+            delta = await anext(deltas)
+        return tuple(delta.top_logprobs[0][candidate] for candidate in candidates)
 
     async def prompt_logprobs(self, token_ids: Sequence[int], top: int, call: Call) -> list[PromptLogprob | None]:
         """Raw log-probabilities of a prompt's own tokens; the first has none."""

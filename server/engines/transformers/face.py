@@ -20,14 +20,16 @@ class HfTokenizerFace:
         self._encode_text = encode_text
         self._max_model_len = max_model_len
         self._pieces = Pieces(tokenizer)
+        self._begins_with_bos = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
 
     def tokenize_chat(self, body: Mapping[str, Any]) -> list[int]:
         """Ids of a conversation."""
         return list(self._encode_chat(body))
 
     def tokenize_text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Ids of a raw prompt; the prompt of a completion request may hold control tokens."""
-        return list(self._encode_text(Text((Segment("literal", text),), add_bos=add_special_tokens)))
+        """Ids of a raw prompt, which may hold control tokens; its BOS token comes first where the tokenizer itself puts it."""
+        add_bos = add_special_tokens and self._begins_with_bos
+        return list(self._encode_text(Text((Segment("literal", text),), add_bos=add_bos)))
 
     def detokenize(self, token_ids: Sequence[int]) -> str:
         """Text of ids, control tokens shown."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging as progress
 
 from trimtab.server.engines.transformers.cache import RowCache
+from trimtab.server.engines.transformers.lean import without_scikit_learn
 from trimtab.server.engines.transformers.sampling import ModelLimits, SamplingDefaults
 from trimtab.server.settings import TransformersConfig
 from trimtab.strategies.core.errors import ConfigError
@@ -76,6 +76,8 @@ def load(path: Path, config: TransformersConfig) -> LoadedModel:
     """The model of a checkpoint directory. Raises ConfigError for settings that do not fit it; OSError where files lack."""
     device = pick_device(config.device)
     network = _weights(path, pick_dtype(config.dtype, device)).to(device).eval()
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     written = _written_generation_config(path)
     text_config = network.config.get_text_config(decoder=True)
@@ -95,6 +97,9 @@ def load(path: Path, config: TransformersConfig) -> LoadedModel:
 
 def _weights(path: Path, dtype: torch.dtype | str) -> Any:
     """The network on the CPU, without the library's progress bar."""
+    with without_scikit_learn():
+        from transformers import AutoModelForCausalLM
+
     shown = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()
     try:

@@ -17,7 +17,7 @@ from trimtab.server.engines.transformers.scheduler import Scheduler
 from trimtab.server.engines.transformers.worker import Mailbox, Worker
 from trimtab.server.settings import TransformersConfig
 from trimtab.strategies.core.engine import Call, Params
-from trimtab.strategies.core.errors import ContextLengthExceeded, RequestRefused
+from trimtab.strategies.core.errors import ConfigError, ContextLengthExceeded, RequestRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def open_runtime(path: Path, config: TransformersConfig, *, name: str, chat_temp
     """Loads the model and starts its thread; blocks for seconds. Raises ConfigError and OSError."""
     model = load(path, config)
     tokenizer = model.tokenizer
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ConfigError(f"The tokenizer of {name} has no fast form (tokenizer.json); the engine needs one.", param="engine")
     encoder = ChatEncoder(tokenizer, chat_template)
     prompts = PromptEncoder(encoder, name=name, has_template=bool(chat_template or tokenizer.chat_template))
     decode = text_of(tokenizer)

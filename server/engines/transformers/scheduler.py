@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 CHUNK_TOKENS = {"cpu": 1024, "cuda": 8192}
 """Prompt tokens computed between two steps of the running batch."""
 SCORED_TOGETHER = 8
+COUNTED = ("prompt_tokens", "cached_tokens", "generated_tokens", "steps", "failures")
 PREFIX_BYTES = 256 * 2**20
 
 
@@ -52,8 +53,8 @@ class Scheduler:
         self._arrivals = 0
         self._concerned: Sequence[Row | ScoreJob] = ()
         """What the piece of work now done is for."""
-        self.counters: Counter[str] = Counter()
-        """prompt_tokens, cached_tokens, generated_tokens, steps and failures since the start."""
+        self.counters: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
+        """What has happened since the start."""
 
     @property
     def busy(self) -> bool:
@@ -63,7 +64,8 @@ class Scheduler:
     @property
     def running(self) -> int:
         """Rows that have a place."""
-        return len(self._batch.rows) + (len(self._group.all_rows) if self._group else 0) + len(self._scored)
+        group = self._group
+        return len(self._batch.rows) + (len(group.all_rows) if group else 0) + len(self._scored)
 
     @property
     def waiting(self) -> int:

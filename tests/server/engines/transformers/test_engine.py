@@ -106,10 +106,11 @@ async def test_what_it_cannot_honour_is_refused(engine: TransformersEngine, nati
 
 
 async def test_closing_a_stream_frees_its_row(engine: TransformersEngine) -> None:
-    async with aclosing(engine.generate(PROMPT, ENDLESS, call())) as stream:
-        await anext(stream)
-        assert engine.metrics()["running"] == 1
-    await until(lambda: engine.metrics()["running"] == 0, engine)
+    for stream in (engine.generate(PROMPT, ENDLESS, call()), engine.chat(HELLO, ENDLESS, call())):
+        async with aclosing(stream):
+            await anext(stream)
+            assert engine.metrics()["running"] == 1
+        await until(lambda: engine.metrics()["running"] == 0, engine)
 
 
 async def test_cancelling_a_task_frees_its_row_and_leaves_others_alone(engine: TransformersEngine) -> None:
