@@ -84,6 +84,11 @@ def vllm_command(port: int, model: Path) -> list[str]:
     return [*entry, "--model", str(model), "--served-model-name", MODEL, "--host", HOST, "--port", str(port), *engine_flags()]
 
 
+def _leave(number: int, frame: object) -> None:
+    """End the benchmark in order, so that it ends its servers."""
+    raise SystemExit(128 + number)
+
+
 @dataclass
 class Server:
     """A server process and its children."""
@@ -97,6 +102,7 @@ class Server:
     _process: "subprocess.Popen[bytes] | None" = None
 
     def __enter__(self) -> "Server":
+        signal.signal(signal.SIGTERM, _leave)
         begin = time.perf_counter()
         log = tempfile.TemporaryFile()  # read when the start fails
         self._process = subprocess.Popen(

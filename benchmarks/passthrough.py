@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +24,7 @@ from _ratios import difference_line, ratio_line
 from _servers import HOST, MODEL, Server, free_port, trimtab_command, trimtab_config, vllm_command
 
 CHAT = "/v1/chat/completions"
-CONCURRENCY = {1: 4, 8: 24, 32: 64}
+REQUESTS = {1: 4, 8: 24, 32: 64}
 """Requests at a time -> requests of a round."""
 LATENCY_REQUESTS = 40
 WORDS = [
@@ -67,11 +68,12 @@ async def latency_ms(server: Server, seed: int) -> float:
         return 1000 * median([(await connection.post(CHAT, body))[0] for body in bodies(LATENCY_REQUESTS, seed, 1)])
 
 
-async def measure(server: Server, seed: int, tokens: int) -> dict[str, float]:
+async def measure(server: Server, seed: int, tokens: int, levels: Sequence[int]) -> dict[str, float]:
     """One round on one server: tokens/s and median time to first token (ms) by concurrency, and latency."""
     found = {"latency": await latency_ms(server, seed)}
-    for concurrency, number in CONCURRENCY.items():
-        elapsed, answers = await load(HOST, server.port, CHAT, bodies(number, seed + concurrency, tokens), concurrency)
+    for concurrency in levels:
+        asked = bodies(REQUESTS[concurrency], seed + concurrency, tokens)
+        elapsed, answers = await load(HOST, server.port, CHAT, asked, concurrency)
         if any(answer.tokens != tokens for answer in answers):
             raise RuntimeError(f"{server.name} answered {sorted({a.tokens for a in answers})} tokens instead of {tokens}")
         found[f"tokens {concurrency}"] = sum(answer.tokens for answer in answers) / elapsed
@@ -79,7 +81,7 @@ async def measure(server: Server, seed: int, tokens: int) -> dict[str, float]:
     return found
 
 
-def rounds(ours: Server, theirs: Server, number: int, tokens: int) -> dict[str, dict[str, list[float]]]:
+def rounds(ours: Server, theirs: Server, number: int, tokens: int, levels: Sequence[int]) -> dict[str, dict[str, list[float]]]:
     """All rounds, after one that warms both up and is not counted."""
     results: dict[str, dict[str, list[float]]] = {s.name: defaultdict(list) for s in (ours, theirs)}
     for turn in range(number + 1):
@@ -87,7 +89,7 @@ def rounds(ours: Server, theirs: Server, number: int, tokens: int) -> dict[str, 
         for server in order:
             other = theirs if server is ours else ours
             with other.paused():
-                found = asyncio.run(measure(server, 1000 * turn, tokens))
+                found = asyncio.run(measure(server, 1000 * turn, tokens, levels))
             if turn:
                 for name, value in found.items():
                     results[server.name][name].append(value)
@@ -99,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, nargs="+", default=list(REQUESTS), choices=list(REQUESTS))
     asked = parser.parse_args()
 
     from trimtab.artifacts import resolve
@@ -111,12 +114,12 @@ def main() -> None:
             Server("vllm", vllm_command(ports[1], path), ports[1]) as theirs,
             Server("trimtab", trimtab_command(ports[0], config=config), ports[0], "/readyz") as ours,
         ):
-            results = rounds(ours, theirs, asked.rounds, asked.tokens)
+            results = rounds(ours, theirs, asked.rounds, asked.tokens, asked.concurrency)
     mine, other = results["trimtab"], results["vllm"]
-    for concurrency in CONCURRENCY:
+    for concurrency in asked.concurrency:
         name = f"tokens {concurrency}"
         print(ratio_line(f"output tokens/s, {concurrency} at a time", mine[name], other[name], ">= 0.98"))
-    for concurrency in CONCURRENCY:
+    for concurrency in asked.concurrency:
         name = f"ttft {concurrency}"
         print(ratio_line(f"p50 TTFT ms, {concurrency} at a time", mine[name], other[name], "<= 1.05"))
     print(difference_line("p50 latency of one token", mine["latency"], other["latency"], "ms", "<= 1 ms"))
