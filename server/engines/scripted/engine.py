@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 from trimtab.server.engines.base import Health
 from trimtab.server.engines.faces import PortsWire
@@ -34,7 +35,7 @@ class ScriptedEngine:
         self._config = config
         self._script = script or GivenAnswers(config.answers)
         self._pace = pace
-        self._tasks: dict[str, set[asyncio.Task[object]]] = {}
+        self._flights: dict[str, _Flight] = {}
         self._state: Health = Health("starting")
         self.running = 0
         self.tokenizer = ScriptedTokenizer()
@@ -56,7 +57,7 @@ class ScriptedEngine:
     async def close(self) -> None:
         """End running answers."""
         self._state = Health("closed")
-        for request_id in list(self._tasks):
+        for request_id in list(self._flights):
             await self.abort(request_id)
 
     def health(self) -> Health:
@@ -64,9 +65,9 @@ class ScriptedEngine:
         return self._state
 
     async def abort(self, request_id: str) -> None:
-        """Cancel the tasks that run under this id."""
-        for task in self._tasks.pop(request_id, set()):
-            task.cancel()
+        """End the answers that run under this id."""
+        if request_id in self._flights:
+            self._flights[request_id].aborted.set()
 
     def metrics(self) -> Mapping[str, float]:
         """How many answers are being given."""
@@ -92,25 +93,32 @@ class ScriptedEngine:
     async def chat(self, conversation: Conversation, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         """The script's answers, choices in turn."""
         ids = self.tokenizer.chat(conversation, tools=params.native.get("tools") or ())
-        async for delta in self._answered(conversation, ids, params, call):
-            yield delta
+        async with aclosing(self._answered(conversation, ids, params, call)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         """The script's answers to a raw prompt."""
         params = replace(params, stop=(*params.stop, *text.stops))
-        async for delta in self._answered(text.text, self.tokenizer.text(text), params, call):
-            yield delta
+        async with aclosing(self._answered(text.text, self.tokenizer.text(text), params, call)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
         """The script's answers to the text of these ids."""
         prompt = self.tokenizer.decode(prompt_token_ids)
         for index in range(params.n):
             answer = self._script.answer(prompt, params, index).text
-            async for piece in self._pieces(answer, len(prompt_token_ids), params, call):
-                tops = tuple(self._top(token, params) for token in piece.ids)
-                values = tuple(top[token] for top, token in zip(tops, piece.ids, strict=True))
-                wanted = params.logprobs is not None or bool(params.logprob_token_ids)
-                yield TokenDelta(index, piece.ids, values if wanted else (), tops if wanted else (), piece.text, piece.finish)
+            async with aclosing(self._pieces(answer, len(prompt_token_ids), params, call)) as pieces:
+                async for piece in pieces:
+                    yield self._token_delta(index, piece, params)
+
+    def _token_delta(self, index: int, piece: "_Piece", params: Params) -> TokenDelta:
+        if params.logprobs is None and not params.logprob_token_ids:
+            return TokenDelta(index, piece.ids, text=piece.text, finish_reason=piece.finish)
+        tops = tuple(self._top(token, params) for token in piece.ids)
+        values = tuple(top[token] for top, token in zip(tops, piece.ids, strict=True))
+        return TokenDelta(index, piece.ids, values, tops, piece.text, piece.finish)
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
         """Fixed pseudo-random values that depend on prompt and candidate alone."""
@@ -141,10 +149,11 @@ class ScriptedEngine:
                 produced += len(self.tokenizer.plain(str(answer.tool_calls)))
                 yield _tool_delta(answer, index)
                 continue
-            async for piece in self._pieces(answer.text, len(ids), params, call):
-                produced += len(piece.ids)
-                logprobs = tuple(self._entry(token, params) for token in piece.ids) if params.logprobs is not None else ()
-                yield Delta(index, piece.text, piece.finish, logprobs, token_ids=piece.ids)
+            async with aclosing(self._pieces(answer.text, len(ids), params, call)) as pieces:
+                async for piece in pieces:
+                    produced += len(piece.ids)
+                    logprobs = tuple(self._entry(token, params) for token in piece.ids) if params.logprobs is not None else ()
+                    yield Delta(index, piece.text, piece.finish, logprobs, token_ids=piece.ids)
         yield Delta(usage=Usage(len(ids), produced))
 
     async def _pieces(self, answer: str, prompt_tokens: int, params: Params, call: Call) -> AsyncGenerator["_Piece", None]:
@@ -156,23 +165,17 @@ class ScriptedEngine:
                 f"the context window has {self._config.max_model_len}"
             )
         self.running += 1
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.setdefault(call.request_id, set()).add(task)
+        flight = self._flights.setdefault(call.request_id, _Flight())
+        flight.answers += 1
         try:
             for piece in self._cut(answer, params, min(window, params.max_tokens or window)):
                 await self._tick(call, len(piece.ids))
                 yield piece
         finally:
             self.running -= 1
-            self._ended(call.request_id, task)
-
-    def _ended(self, request_id: str, task: "asyncio.Task[object] | None") -> None:
-        running = self._tasks.get(request_id, set())
-        if task is not None:
-            running.discard(task)
-        if not running:
-            self._tasks.pop(request_id, None)
+            flight.answers -= 1
+            if not flight.answers:
+                self._flights.pop(call.request_id, None)
 
     def _cut(self, answer: str, params: Params, limit: int) -> Iterator["_Piece"]:
         ends = [place for place in (answer.find(stop) for stop in params.stop) if place >= 0]
@@ -190,14 +193,26 @@ class ScriptedEngine:
         yield _Piece("", () if ends else (EOS,), "stop")
 
     async def _tick(self, call: Call, tokens: int = 1) -> None:
+        """The time a piece takes. Raises EngineUnavailable where the engine is closed or the request is aborted."""
+        flight = self._flights.get(call.request_id)
+        pause = asyncio.ensure_future(self._pause(tokens))
+        aborted = asyncio.ensure_future(flight.aborted.wait()) if flight is not None else None
+        try:
+            await asyncio.wait({pause, aborted} if aborted is not None else {pause}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            if aborted is not None:
+                aborted.cancel()
         if self._state.state != "ready":
             raise EngineUnavailable("the engine is closed")
+        if flight is not None and flight.aborted.is_set():
+            raise EngineUnavailable("the request was aborted")
+
+    async def _pause(self, tokens: int) -> None:
         if self._pace is not None:
             await self._pace()
         elif self._config.tokens_per_s is not None:
             await asyncio.sleep(tokens / self._config.tokens_per_s)
-        else:
-            await asyncio.sleep(0)
 
     def _top(self, token: int, params: Params) -> dict[int, float]:
         known = {token: -0.25}
@@ -212,6 +227,14 @@ class ScriptedEngine:
 
         tops = [named(one, value) for one, value in self._top(token, params).items()] if params.logprobs else []
         return {**named(token, -0.25), "top_logprobs": tops[: params.logprobs or 0]}
+
+
+@dataclass(slots=True)
+class _Flight:
+    """The answers under one request id."""
+
+    answers: int = 0
+    aborted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
