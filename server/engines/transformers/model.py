@@ -11,6 +11,7 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging as progress
 
+from trimtab.server.engines.transformers.attention import use_grouped_attention
 from trimtab.server.engines.transformers.cache import RowCache
 from trimtab.server.engines.transformers.lean import without_scikit_learn
 from trimtab.server.engines.transformers.sampling import ModelLimits, SamplingDefaults
@@ -76,6 +77,7 @@ def load(path: Path, config: TransformersConfig) -> LoadedModel:
     """The model of a checkpoint directory. Raises ConfigError for settings that do not fit it; OSError where files lack."""
     device = pick_device(config.device)
     network = _weights(path, pick_dtype(config.dtype, device)).to(device).eval()
+    use_grouped_attention(network)
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)

@@ -32,7 +32,7 @@ class Edits:
 def choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[Choice]:
     """One choice a row from raw logits (rows, vocabulary)."""
     if all(_plain(row) for row in rows):
-        return [Choice(token_id) for token_id in logits.argmax(-1).tolist()]
+        return [Choice(token_id) for token_id in logits.float().argmax(-1).tolist()]
     edited = _edited(logits, rows)
     tokens = edited.argmax(-1).tolist()
     _draw_into(tokens, edited, rows)

@@ -6,8 +6,8 @@ only as far as the cut needs.
 
 import torch
 
-SORTED_HEAD = 1024
-"""Ids that are sorted first; all of them only where the cut reaches further."""
+SORTED_HEAD = 128
+"""Ids that are sorted first; sixteen times as many, and so on, only where the cut reaches further."""
 
 
 def draw(scores: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -25,18 +25,18 @@ def draw_truncated(
     """
     size = scores.shape[-1]
     weights = (scores - scores.amax(-1, keepdim=True)).exp_()
+    whole = (weights * (weights >= min_p)).sum(-1, keepdim=True, dtype=torch.float64)
     head = min(size, SORTED_HEAD)
     while True:
         best, ids = weights.topk(head)
         place = torch.arange(head, device=scores.device)
         kept = (best >= min_p) & (place < top_k)
         inside = (best * kept).cumsum(-1, dtype=torch.float64)
-        rest = torch.where(weights >= min_p, weights, 0.0).sum(-1, keepdim=True, dtype=torch.float64)
-        total = torch.where(top_k <= head, inside[:, -1:], rest)
+        total = torch.where(top_k <= head, inside[:, -1:], whole)
         kept &= inside - best < top_p * total
         if head == size or not bool((kept[:, -1:] & (top_k > head)).any()):
             break
-        head = size
+        head = min(size, 16 * head)
     return ids.gather(-1, _invert(best * kept, uniform).unsqueeze(-1)).squeeze(-1)
 
 
