@@ -67,7 +67,7 @@ def test_a_torchvision_that_cannot_load_is_recognised_by_serve(tmp_path: Path) -
         "Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1+other\n"
     )
     path = os.pathsep.join((str(tmp_path), str(PACKAGE_PARENT)))
-    done = run("serve", "no-such-model", extra={"PYTHONPATH": path})
+    done = run("serve", "no-such-model", "--port", "0", extra={"PYTHONPATH": path})
     assert done.returncode == 2
     assert TORCHVISION_REMEDY in done.stderr
     assert "torchvision::nms" in done.stderr

@@ -123,7 +123,7 @@ def test_an_unknown_key_of_the_file_suggests_the_nearest(tmp_path: Path) -> None
         (["--role", "king=x"], "judge"),
         (["--port", "70000"], "65535"),
         (["--config", "no-such-file.yaml"], "no-such-file.yaml"),
-        (["smollm2-135m-instrct"], "smollm2-135m-instruct"),
+        (["smollm2-135m-instrct", "--port", "0"], "smollm2-135m-instruct"),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(arguments: list[str], message: str) -> None:

@@ -37,7 +37,9 @@ def escape(text: str) -> str:
 
     Applying it again changes nothing. Markup that only looks like a mark (`<s>` in HTML) is broken as well.
     """
-    return FAMILIES.sub(lambda match: match[0][0] + BREAK + match[0][1:], text)
+    while FAMILIES.search(text):  # a broken string may have held another; strings are short, so this ends soon
+        text = FAMILIES.sub(lambda match: match[0][0] + BREAK + match[0][1:], text)
+    return text
 
 
 class LookalikeScanner:
