@@ -54,8 +54,8 @@ class Registry:
             alias = name.removeprefix(f"{model.id}:")
             if alias != name and alias in self.pipelines:
                 return Resolved(model, alias)
-        near = difflib.get_close_matches(name, self.names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = difflib.get_close_matches(name[:200], self.names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(self.names()[:20])
         raise ModelNotFound(f"the model {name[:200]!r} does not exist{hint} Served: {shown}", param="model")
 

@@ -118,6 +118,6 @@ def _configured(given: Mapping[str, Any], known: Catalogue, param: str) -> Strat
 
 
 def _unknown(name: str, names: list[str], param: str) -> UnknownStrategy:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name[:200], names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return UnknownStrategy(f"unknown strategy {name[:100]!r}{hint} Known: {', '.join(sorted(names))}"[:1000], param=param)

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import jiter
 from fastapi import Request
 from pydantic import BaseModel
-from pydantic_core import from_json
 
 from trimtab.strategies.core.errors import RequestRefused
+
+MAX_MEMBERS = 1024
+"""Members of a body; a request with more is an attack on the validator, not a question."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -22,14 +25,16 @@ async def read_object(request: Request) -> dict[str, Any]:
     return parse_object(await request.body())
 
 
-def parse_object(raw: bytes | str) -> dict[str, Any]:
+def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object of a text. Raises RequestRefused."""
     try:
-        body = from_json(raw, allow_inf_nan=False, cache_strings="keys")
+        body = jiter.from_json(raw, allow_inf_nan=False, cache_mode="keys", catch_duplicate_keys=True)
     except ValueError as error:
         raise RequestRefused(f"The request body is not valid JSON: {str(error)[:200]}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise RequestRefused(f"the request body must be a JSON object, not {_kind(body)}", code="invalid_value")
+    if len(body) > MAX_MEMBERS:
+        raise RequestRefused(f"the request body has {len(body)} members; allowed are {MAX_MEMBERS}", code="invalid_value")
     return body
 
 

@@ -142,7 +142,7 @@ def _append(messages: list[Wire], item: Mapping[str, Any], path: str) -> None:
 
 def _message(item: Mapping[str, Any], path: str) -> Wire:
     role = item.get("role")
-    if role not in {"user", "assistant", "system", "developer"}:
+    if not isinstance(role, str) or role not in {"user", "assistant", "system", "developer"}:
         raise _invalid(f"role {role!r} is not one of user, assistant, system, developer", f"{path}.role")
     return {"role": role, "content": _content(item.get("content"), f"{path}.content")}
 

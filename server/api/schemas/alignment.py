@@ -2,9 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from trimtab.server.settings import Spec
+
+MAX_KEYS = 32
 
 
 class _Strict(BaseModel):
@@ -35,6 +38,15 @@ class AlignmentOptions(_Strict):
     """How much the answer's `alignment` object explains."""
     usage_mode: Literal["total", "final"] | None = None
     """Whether `usage` sums all internal calls or counts the last one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, value: Any) -> Any:
+        """Refuse a flood of unknown keys before each of them is named."""
+        if isinstance(value, dict) and len(value) > MAX_KEYS:
+            message = "has {count} members; allowed are " + ", ".join(cls.model_fields)
+            raise PydanticCustomError("value_error", message, {"count": len(value)})
+        return value
 
     @field_validator("strategy", mode="before")
     @classmethod

@@ -52,10 +52,12 @@ def _count_texts(name: str, value: Any, most: int, setting: str) -> None:
 
 
 def _check_stop(stop: Any, limits: Limits) -> None:
-    stops = [stop] if isinstance(stop, str) else stop or []
+    stops = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stops, list):
+        return
     _count("stop", stops, limits.stop)
     for text in stops:
-        if len(text) > limits.stop_chars:
+        if isinstance(text, str) and len(text) > limits.stop_chars:
             message = f"a stop string has {len(text)} characters; allowed are {limits.stop_chars} (limits.stop_chars)"
             raise RequestRefused(message, param="stop")
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from trimtab.server.api.refusal import validated
 from trimtab.server.api.schemas.messages import Messages
 from trimtab.server.api.schemas.sampling import Effort, SamplingRequest, wrong
+from trimtab.server.api.schemas.wire import MAX_COUNT, at_most_members
 
 _PLAIN = re.compile(r"[\w .,:/+-]{0,64}")
 _TEMPLATE_OWN = frozenset(
@@ -90,13 +91,13 @@ class ChatCompletionRequest(SamplingRequest):
 
     messages: Messages = Field(min_length=1)
     """The conversation."""
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Longest answer in tokens; wins over `max_tokens`."""
     logprobs: bool | None = None
     """Whether each token's log-probability is given."""
-    top_logprobs: int | None = Field(default=None, ge=0)
+    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """How many of the most likely tokens are given too; only with `logprobs`."""
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     """Functions the model may call."""
     tool_choice: Annotated[Literal["none", "auto", "required"] | NamedTool | None, Field(union_mode="left_to_right")] = None
     """Whether it must."""
@@ -104,7 +105,7 @@ class ChatCompletionRequest(SamplingRequest):
     """Whether it may call several at once."""
     response_format: ResponseFormat | None = None
     """How the answer is structured."""
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     """Text only."""
     reasoning_effort: Effort | None = None
     """A hint."""
@@ -128,7 +129,7 @@ class ChatCompletionRequest(SamplingRequest):
     """Whether the template opens the assistant's turn (vLLM)."""
     continue_final_message: bool | None = None
     """Whether the last message is continued; needs `add_generation_prompt` false (vLLM)."""
-    chat_template_kwargs: dict[str, bool | int | float | str | None] | None = None
+    chat_template_kwargs: Annotated[dict[str, bool | int | float | str | None], at_most_members(64)] | None = None
     """Switches of the chat template, e.g. enable_thinking; scalars only (vLLM)."""
     include_reasoning: bool | None = None
     """Whether reasoning is given apart (vLLM)."""

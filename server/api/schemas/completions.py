@@ -5,9 +5,11 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from trimtab.server.api.refusal import validated
+from trimtab.server.api.schemas.chat import ChatCompletionRequest, ResponseFormat
+from trimtab.server.api.schemas.fields import HINTS
 from trimtab.server.api.schemas.messages import check_text
 from trimtab.server.api.schemas.sampling import SamplingRequest, wrong
-from trimtab.server.api.schemas.wire import TokenId
+from trimtab.server.api.schemas.wire import MAX_COUNT, TokenId
 
 
 def _shape(value: Any) -> str:
@@ -24,12 +26,12 @@ def _encodable(text: str) -> str:
 
 
 PromptText = Annotated[str, AfterValidator(_encodable)]
-Ids = Annotated[list[TokenId], Field(min_length=1)]
+Ids = Annotated[list[TokenId], Field(fail_fast=True), Field(min_length=1)]
 CompletionPrompt = Annotated[
     Annotated[PromptText, Tag("text")]
-    | Annotated[list[PromptText], Field(min_length=1), Tag("texts")]
+    | Annotated[list[PromptText], Field(fail_fast=True), Field(min_length=1), Tag("texts")]
     | Annotated[Ids, Tag("ids")]
-    | Annotated[list[Ids], Tag("id_lists")],
+    | Annotated[list[Ids], Field(fail_fast=True), Tag("id_lists")],
     Discriminator(_shape),
 ]
 
@@ -39,12 +41,21 @@ class CompletionRequest(SamplingRequest):
 
     prompt: CompletionPrompt
     """A text, texts, token ids, or lists of token ids."""
-    max_tokens: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """Longest continuation in tokens, default 16; 0 only with `echo`."""
-    logprobs: int | None = Field(default=None, ge=0)
+    logprobs: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """How many of the most likely tokens are given at each position."""
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     """How the text is structured (vLLM)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_chat_fields(cls, data: Any) -> Any:
+        """Fields of a chat would be neither checked nor honoured here."""
+        for name in CHAT_ONLY.intersection(data if isinstance(data, dict) else ()):
+            if data[name] is not None:
+                raise wrong(name, "belongs to /v1/chat/completions", code="unsupported_parameter")
+        return data
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -52,6 +63,10 @@ class CompletionRequest(SamplingRequest):
         if self.max_tokens == 0 and not self.echo:
             raise wrong("max_tokens", "0 is only allowed with `echo`")
         return self
+
+
+CHAT_ONLY = frozenset(ChatCompletionRequest.model_fields) - frozenset(CompletionRequest.model_fields) - HINTS
+"""Fields that only conversations have."""
 
 
 def completion_body(body: dict[str, Any]) -> dict[str, Any]:

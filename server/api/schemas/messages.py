@@ -6,7 +6,7 @@ Plain functions over dicts, because every chat request passes here and its messa
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -192,6 +192,7 @@ MESSAGE_SCHEMA: dict[str, Any] = {
 
 Messages = Annotated[
     list[dict[str, Any]],
+    Field(fail_fast=True),
     AfterValidator(check_messages),
     WithJsonSchema({"type": "array", "minItems": 1, "items": MESSAGE_SCHEMA}),
 ]

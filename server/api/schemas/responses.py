@@ -4,11 +4,12 @@ Input items and tools keep their dict form here; `trimtab.server.api.responses.r
 error names the very item.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trimtab.server.api.schemas.sampling import Effort, MetadataKey, MetadataValue
+from trimtab.server.api.schemas.sampling import Effort, Metadata
+from trimtab.server.api.schemas.wire import MAX_COUNT
 
 Include = Literal[
     "message.output_text.logprobs",
@@ -71,11 +72,11 @@ class ResponsesRequest(_Wire):
 
     model: str | None = None
     """Served model or alias; default the first of `/v1/models`."""
-    input: str | list[dict[str, Any]]
+    input: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)]
     """What the user says, or items: messages, function calls and their outputs."""
     instructions: str | None = None
     """System text before everything else."""
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     """Functions; hosted tools are refused."""
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     """none, auto, required, one function, or `allowed_tools`."""
@@ -99,15 +100,15 @@ class ResponsesRequest(_Wire):
     """Factor on repeated tokens; 1 = none."""
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     """Where sampling starts."""
-    max_output_tokens: int | None = Field(default=None, ge=1)
+    max_output_tokens: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Longest answer in tokens."""
-    top_logprobs: int | None = Field(default=None, ge=0)
+    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """Most likely tokens a position; shown with `include: ["message.output_text.logprobs"]`, which it implies."""
-    include: list[Include] | None = None
+    include: Annotated[list[Include], Field(fail_fast=True)] | None = None
     """Extra output; log-probabilities are honoured, the rest concerns tools that do not occur here."""
     reasoning: Reasoning | None = None
     """For reasoning models."""
-    metadata: dict[MetadataKey, MetadataValue] | None = Field(default=None, max_length=16)
+    metadata: Metadata | None = None
     """Echoed in the answer."""
     stream: bool | None = None
     """Answer with server-sent events."""

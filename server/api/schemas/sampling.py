@@ -7,12 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from trimtab.server.api.schemas.alignment import AlignmentOptions
-from trimtab.server.api.schemas.wire import Int64, Text, TokenId, WireRequest
+from trimtab.server.api.schemas.wire import MAX_COUNT, Int64, Text, TokenIds, WireRequest, at_most_members
 
 _TOKEN_KEY = re.compile(r"[0-9]{1,10}")
 Bias = Annotated[float, Field(ge=-100, le=100)]
 MetadataKey = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16), at_most_members(16)]
+MAX_BIASES = 4096
+"""Tokens of a `logit_bias`."""
 
 
 class StreamOptions(BaseModel):
@@ -39,9 +42,9 @@ class SamplingRequest(WireRequest):
     """Whether the answer comes as server-sent events."""
     stream_options: StreamOptions | None = None
     """Only with `stream`."""
-    n: int | None = Field(default=None, ge=1)
+    n: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Choices."""
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Longest answer in tokens."""
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     """0 = the most likely token each time."""
@@ -59,23 +62,23 @@ class SamplingRequest(WireRequest):
     """0 = none."""
     seed: Int64 | None = None
     """Same seed, same answer, as far as the engine can."""
-    stop: Text | list[Text] | None = None
+    stop: Text | Annotated[list[Text], Field(fail_fast=True)] | None = None
     """Strings that end the answer."""
-    stop_token_ids: list[TokenId] | None = None
+    stop_token_ids: TokenIds | None = None
     """Ids that end the answer."""
-    logit_bias: dict[str, Bias] | None = None
+    logit_bias: Annotated[dict[str, Bias], at_most_members(MAX_BIASES)] | None = None
     """Token id -> added to its logit."""
-    logprob_token_ids: list[TokenId] | None = None
+    logprob_token_ids: TokenIds | None = None
     """Also the log-probabilities of these ids."""
-    allowed_token_ids: list[TokenId] | None = None
+    allowed_token_ids: TokenIds | None = None
     """Only these ids may be sampled."""
-    prompt_logprobs: int | None = Field(default=None, ge=0)
+    prompt_logprobs: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """Log-probabilities of the prompt (vLLM)."""
-    truncate_prompt_tokens: int | None = Field(default=None, ge=-1)
+    truncate_prompt_tokens: int | None = Field(default=None, ge=-1, le=MAX_COUNT)
     """Longest prompt; the rest is cut (vLLM)."""
-    bad_words: list[str] | None = None
+    bad_words: Annotated[list[str], Field(fail_fast=True)] | None = None
     """Words that may not appear (vLLM)."""
-    min_tokens: int | None = Field(default=None, ge=0)
+    min_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """Shortest answer in tokens."""
     ignore_eos: bool | None = None
     """Go on after the end token."""
@@ -97,7 +100,7 @@ class SamplingRequest(WireRequest):
     """Grammar, regular expression, choice or JSON schema (vLLM)."""
     user: str | None = None
     """A hint."""
-    metadata: dict[MetadataKey, MetadataValue] | None = Field(default=None, max_length=16)
+    metadata: Metadata | None = None
     """A hint."""
 
     @field_validator("logit_bias")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trimtab.server.api.schemas.sampling import wrong
-from trimtab.server.api.schemas.wire import TokenId
+from trimtab.server.api.schemas.wire import TokenIds
 
 CHAT_FIELDS = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "alignment")
 """Fields that mean what they mean in a chat request, and are validated as one."""
@@ -22,9 +22,9 @@ class TokenizeRequest(_Strict):
     """A name of `/v1/models`; default its first."""
     prompt: str | None = None
     """A raw prompt, as `/v1/completions` takes it."""
-    messages: list[dict[str, Any]] | None = None
+    messages: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     """A conversation, as `/v1/chat/completions` takes it."""
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     """Functions the template tells the model about."""
     add_generation_prompt: bool | None = None
     """Whether the template opens the assistant's turn; default true."""
@@ -60,5 +60,5 @@ class DetokenizeRequest(_Strict):
 
     model: str | None = None
     """A name of `/v1/models`; default its first."""
-    tokens: Annotated[list[TokenId], Field(max_length=2**20)]
+    tokens: Annotated[TokenIds, Field(max_length=2**20)]
     """The ids."""

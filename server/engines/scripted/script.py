@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trimtab.strategies.core.engine import Params
+from trimtab.strategies.core.errors import RequestRefused
 from trimtab.strategies.core.messages import Conversation
+
+MAX_DEPTH = 64
+"""Levels of a schema that are followed."""
+MAX_SIZE = 1000
+"""Longest array or string a schema may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +82,64 @@ def _wanted_schema(native: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def minimal_instance(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """A small value that fits a JSON schema (references, enums, required members, numbers' minima)."""
+def minimal_instance(schema: Any, root: Any = None, depth: int = 0) -> Any:
+    """A small value that fits a JSON schema (references, enums, required members, numbers' minima).
+
+    Raises RequestRefused for a schema that refers to nothing or to itself without end.
+    """
     root = schema if root is None else root
+    if not isinstance(schema, Mapping):
+        return "a"
+    if depth > MAX_DEPTH:
+        raise _unfit("it refers to itself without end")
     if "$ref" in schema:
-        target: Any = root
-        for part in str(schema["$ref"]).removeprefix("#/").split("/"):
-            target = target[part]
-        return minimal_instance(target, root)
+        return minimal_instance(_referred(str(schema["$ref"]), root), root, depth + 1)
     for known in ("const", "default"):
         if known in schema:
             return schema[known]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for choice in ("anyOf", "oneOf", "allOf"):
-        if schema.get(choice):
-            return minimal_instance(schema[choice][0], root)
-    return _of_type(schema, root)
+    for choices in ("enum", "anyOf", "oneOf", "allOf"):
+        if isinstance(schema.get(choices), list) and schema[choices]:
+            first = schema[choices][0]
+            return first if choices == "enum" else minimal_instance(first, root, depth + 1)
+    return _of_type(schema, root, depth)
 
 
-def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+def _referred(reference: str, root: Any) -> Any:
+    """What a reference inside the schema points at."""
+    target = root
+    for part in reference.removeprefix("#").strip("/").split("/"):
+        if not part:
+            continue
+        if not isinstance(target, Mapping) or part not in target:
+            raise _unfit(f"{reference[:100]!r} refers to nothing")
+        target = target[part]
+    return target
+
+
+def _of_type(schema: Mapping[str, Any], root: Any, depth: int) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) else kind
+    kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object":
-        members = schema.get("properties", {})
-        return {name: minimal_instance(members.get(name, {}), root) for name in schema.get("required", [])}
+        members, required = schema.get("properties"), schema.get("required")
+        known = members if isinstance(members, Mapping) else {}
+        names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+        return {name: minimal_instance(known.get(name, {}), root, depth + 1) for name in names}
     if kind == "array":
-        return [minimal_instance(schema.get("items", {}), root) for _ in range(schema.get("minItems", 0))]
-    if kind in {"integer", "number"}:
+        return [minimal_instance(schema.get("items", {}), root, depth + 1) for _ in range(_size(schema, "minItems", 0))]
+    if kind in ("integer", "number"):
         return schema.get("minimum", 0)
-    return {"boolean": False, "null": None}.get(kind, "a" * schema.get("minLength", 1))
+    if kind in ("boolean", "null"):
+        return False if kind == "boolean" else None
+    return "a" * _size(schema, "minLength", 1)
+
+
+def _size(schema: Mapping[str, Any], name: str, default: int) -> int:
+    """A size the schema asks for. Raises RequestRefused for one that is too large to write down."""
+    size = schema.get(name, default)
+    if not isinstance(size, int) or size > MAX_SIZE:
+        raise _unfit(f"{name} must be a number up to {MAX_SIZE}")
+    return size
+
+
+def _unfit(reason: str) -> RequestRefused:
+    return RequestRefused(f"the scripted engine cannot follow this JSON schema: {reason}", param="response_format")

@@ -313,3 +313,58 @@ def test_fields_of_a_native_layer_are_refused_elsewhere() -> None:
         with pytest.raises(RequestRefused) as caught:
             refuse_native({name: 7}, by="the engine")
         assert caught.value.param == name
+
+
+@pytest.mark.parametrize("nesting", [1, 2, 3])
+def test_extra_body_is_lifted_however_often_it_is_nested(nesting: int) -> None:
+    extra: dict[str, Any] = {"alignment": {"strategy": "value_prompt"}}
+    for _ in range(nesting):
+        extra = {"extra_body": extra}
+    assert chat(**extra)["alignment"] == {"strategy": "value_prompt"}
+    assert chat(alignment=None, **extra)["alignment"] == {"strategy": "value_prompt"}
+    assert chat(alignment={"strategy": "plain"}, **extra)["alignment"] == {"strategy": "plain"}
+
+
+def test_an_extra_body_that_is_no_object_is_refused() -> None:
+    assert refused(extra_body=["alignment"]).param == "extra_body"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"messages": [ASK]}, {"messages": 5}, {"max_completion_tokens": "x"}, {"tools": [TOOL]}, {"top_logprobs": [1]}],
+    ids=lambda field: next(iter(field)),
+)
+def test_fields_of_a_chat_are_refused_beside_a_raw_prompt(field: dict[str, Any]) -> None:
+    with pytest.raises(RequestRefused, match="/v1/chat/completions") as caught:
+        completion_body({"model": "m", "prompt": "x", **field})
+    assert (caught.value.param, caught.value.code) == (next(iter(field)), "unsupported_parameter")
+
+
+def test_the_response_format_of_a_completion_is_checked() -> None:
+    with pytest.raises(RequestRefused):
+        completion_body({"model": "m", "prompt": "x", "response_format": {"type": []}})
+    assert completion_body({"model": "m", "prompt": "x", "response_format": {"type": "text"}, "user": "u", "verbosity": "low"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"logit_bias": {str(index): "x" for index in range(100_000)}},
+        {"metadata": {str(index): 1 for index in range(100_000)}},
+        {"alignment": {str(index): 1 for index in range(100_000)}},
+        {"stop": [1] * 100_000},
+        {"messages": [1] * 100_000},
+        {"tools": [1] * 100_000},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_flood_of_wrong_members_is_refused_at_the_first(fields: dict[str, Any]) -> None:
+    """Naming each of them takes seconds and gigabytes; one finding is as good."""
+    error = refused(**fields)
+    assert len(str(error)) < 400
+    assert "more" not in str(error)
+
+
+def test_stops_of_the_wrong_type_are_no_affair_of_the_caps() -> None:
+    for stop in (5, True, [1], [None], {"a": 1}):
+        check_caps({"stop": stop}, Limits())

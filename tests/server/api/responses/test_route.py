@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.server.api.serving import scripted, serving
 from trimtab.server.api.responses.answer import begin
 from trimtab.server.api.responses.route import events, frame
 from trimtab.server.api.responses.stream import EventWriter
@@ -56,3 +57,12 @@ async def test_leaving_early_closes_the_chat_stream() -> None:
 def test_events_are_framed_with_their_type() -> None:
     assert frame('{"type":"response.created","x":1}') == b'event: response.created\ndata: {"type":"response.created","x":1}\n\n'
     assert frame('{"error":{"message":"m"}}') == b'event: error\ndata: {"error":{"message":"m"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stop": 5}, {"stop": [None]}, {"input": [{"role": ["x"], "content": "x"}]}, {"input": [{"type": ["x"]}]}]
+)
+async def test_wrong_types_are_a_400(wrong: dict[str, Any]) -> None:
+    async with serving(scripted()) as server:
+        answer = await server.http.post("/v1/responses", json={"input": "x", **wrong})
+    assert answer.status_code == 400
