@@ -8,7 +8,7 @@ from trimtab.server.exchange import Principal
 from trimtab.server.settings import Defaults, Spec
 from trimtab.strategies.config import parse_spec
 from trimtab.strategies.core.errors import StrategyNotAllowed
-from trimtab.strategies.pipeline import OnError, Pipeline, combined
+from trimtab.strategies.pipeline import OnError, Pipeline, combined, extends
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,18 @@ class Chooser:
         return self.parse(alias, param="model") if alias is not None else None
 
     def _locked(self, name: str, wish: Pipeline | None, options: AlignmentOptions) -> Selection:
+        """The lock with what the client adds. It fails closed whatever the server's default: a budget too small for a step,
+        which any client may send, would otherwise leave that step out."""
         lock = self.parse(name, param="policies.lock")
-        on_error = options.on_error or ("closed" if self.defaults.on_error == "open" else self.defaults.on_error)
         if options.on_error in {"open", "degrade"}:
             raise StrategyNotAllowed(
                 f"alignment.on_error={options.on_error!r} is not allowed: the pipeline {name!r} is locked for this key, "
                 "and 'closed' is the only choice"
             )
-        if wish is None or wish == lock:
-            return Selection(lock, options, on_error, locked=True)
+        if wish is None:
+            return Selection(lock, options, locked=True)
+        if extends(wish, lock):
+            return Selection(wish, options, locked=True)
         if wish.is_plain:
             raise StrategyNotAllowed(f"'plain' is not allowed: the pipeline {name!r} is locked for this key and always runs")
         if wish.decoder.kind != "plain":
@@ -77,4 +80,4 @@ class Chooser:
                 f"the decoder {wish.decoder.kind!r} is not allowed: the pipeline {name!r} is locked for this key; "
                 "shapers before it and revisers after it may be added"
             )
-        return Selection(combined(lock, wish), options, on_error, locked=True)
+        return Selection(combined(lock, wish), options, locked=True)

@@ -17,7 +17,7 @@ from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.selection import Chooser, Selection
-from trimtab.server.settings import Settings
+from trimtab.server.settings import PolicyConfig, Settings
 from trimtab.server.wire import params_of
 from trimtab.strategies.config import catalogue, describe
 from trimtab.strategies.core.budget import Budget
@@ -88,6 +88,8 @@ class Service:
 
     def _check_configured(self) -> None:
         """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
+        for policy in self.settings.policies:
+            self._check_met(policy)
         specs: dict[str, Any] = {f"pipelines.{name}": name for name in self.settings.pipelines}
         specs |= {f"policies.{p.key}.lock": p.lock for p in self.settings.policies if p.lock is not None}
         specs |= {f"policies.{p.key}.strategy": p.strategy for p in self.settings.policies if p.strategy is not None}
@@ -98,6 +100,18 @@ class Service:
             for param, spec in {**specs, **own}.items():
                 self.chooser.parse(spec, param=param).check(self._ports(model), param=param)
 
+    def _check_met(self, policy: PolicyConfig) -> None:
+        """Raise ConfigError for a lock that locks nothing and for models nobody serves."""
+        if policy.lock is not None and self.chooser.parse(policy.lock, param="policies.lock").is_plain:
+            raise ConfigError(
+                f"policies.{policy.key}.lock: {policy.lock!r} is plain and would lock nothing", param="policies.lock"
+            )
+        served = [*self.registry.models, *self.embedders]
+        for name in policy.models or ():
+            if name not in served:
+                message = f"policies.{policy.key}.models: no model is called {name!r}; served: {', '.join(served)}"
+                raise ConfigError(message, param="policies.models")
+
     def models(self) -> list[str]:
         """All names, the default model first."""
         return self.registry.names()
@@ -106,9 +120,13 @@ class Service:
         """The model object of a name. Raises ModelNotFound."""
         return self.registry.card(name, self.settings.defaults.strategy)
 
-    def tokenizer(self, name: str | None) -> TokenizerFace:
-        """The tokenizer of a model; None = the default model. Raises ModelNotFound, RequestRefused where it has none."""
+    def tokenizer(self, name: str | None, principal: Principal) -> TokenizerFace:
+        """The tokenizer of a model; None = the default model.
+
+        Raises ModelNotFound, StrategyNotAllowed where the key may not use it, RequestRefused where it has none.
+        """
         model = self.registry.resolve(name or self.models()[0]).model
+        _check_policy(principal, model.id)
         if model.engine.tokenizer is None:
             raise RequestRefused(f"the model {model.id!r} has no tokenizer here", param="model", code="unsupported_by_engine")
         return model.engine.tokenizer
@@ -117,13 +135,13 @@ class Service:
         """The context window of a model in tokens."""
         return self.registry.resolve(name or self.models()[0]).model.engine.capabilities.max_model_len
 
-    def embedder(self, name: str | None) -> "Encoder":
-        """An embedding model; None = the default one. Raises ModelNotFound."""
-        if name is None:
-            return next(iter(self.embedders.values()))
+    def embedder(self, name: str | None, principal: Principal) -> "Encoder":
+        """An embedding model; None = the default one. Raises ModelNotFound, StrategyNotAllowed."""
+        name = next(iter(self.embedders)) if name is None else name
         if name not in self.embedders:
             known = ", ".join(self.embedders)
             raise ModelNotFound(f"the embedding model {name[:200]!r} does not exist; embedding models: {known}", param="model")
+        _check_policy(principal, name)
         return self.embedders[name]
 
     def catalogue(self) -> list[Wire]:
@@ -172,7 +190,7 @@ class Service:
         check_caps(body, self.settings.limits, endpoint)
         resolved = self.registry.resolve(body["model"])
         model = resolved.model
-        self._check_policy(principal, model)
+        _check_policy(principal, model.id)
         given = body.get("alignment")
         selection = self.chooser.choose(
             AlignmentOptions.model_validate(given) if given is not None else None,
@@ -189,13 +207,6 @@ class Service:
             clean["model"] = model.adapter
         salt = None if principal.name == "anonymous" else principal.name
         return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt))
-
-    def _check_policy(self, principal: Principal, model: ServedModel) -> None:
-        allowed = principal.policy.models if principal.policy else None
-        if allowed is not None and model.id not in allowed:
-            raise StrategyNotAllowed(
-                f"the key {principal.name!r} may not use the model {model.id!r}; allowed: {', '.join(allowed)}"
-            )
 
     def _check_pipeline(self, selection: Selection, model: ServedModel, params: Params, endpoint: str) -> None:
         """Raise where the pipeline cannot run here, may not run here, or could cost too much."""
@@ -242,6 +253,14 @@ class Service:
         )
         account = Account(pipeline, ctx, level, options.usage_mode or defaults.usage_mode)
         return AlignedChat(plan.engine, pipeline, ctx, plan.body, plan.selection.on_error, account)
+
+
+def _check_policy(principal: Principal, model: str) -> None:
+    """Raise StrategyNotAllowed where the key's policy leaves the model out."""
+    allowed = principal.policy.models if principal.policy else None
+    if allowed is not None and model not in allowed:
+        shown = ", ".join(allowed) or "none"
+        raise StrategyNotAllowed(f"the key {principal.name!r} may not use the model {model!r}; allowed: {shown}")
 
 
 def _budget(options: AlignmentOptions) -> Budget:

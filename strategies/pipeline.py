@@ -247,6 +247,13 @@ def combined(lock: Pipeline, wish: Pipeline) -> Pipeline:
     return Pipeline((*wish.shapers, *lock.shapers), lock.decoder, (*lock.revisers, *wish.revisers))
 
 
+def extends(wish: Pipeline, lock: Pipeline) -> bool:
+    """Whether a pipeline is the locked one already, at most with shapers before it and revisers after it."""
+    before, after = len(wish.shapers) - len(lock.shapers), len(lock.revisers)
+    same = wish.decoder == lock.decoder and wish.revisers[:after] == lock.revisers
+    return same and before >= 0 and wish.shapers[before:] == lock.shapers
+
+
 def _left_out(step: Step, error: Exception, on_error: OnError, trace: Trace) -> None:
     """Record a failed step, and raise unless policy says to go on without it."""
     step.reason = str(error)

@@ -34,6 +34,7 @@ class Keyring:
         for name in names:
             if names.count(name) > 1:
                 raise ConfigFileError(f"keys: the name {name!r} is given twice; every key needs a name of its own")
+        _check_named(names, policies)
         self._keys = tuple(_Key(_digest(key), _principal(key, policies)) for key in keys)
         policy = _policy("anonymous", policies)
         everything = Principal().scopes
@@ -76,6 +77,15 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
         return caller
 
     return principal
+
+
+def _check_named(names: Sequence[str], policies: Sequence[PolicyConfig]) -> None:
+    """Raise ConfigFileError for a policy that no caller can meet: a misspelt key would be a key without its lock."""
+    known = names or ["anonymous"]
+    for policy in policies:
+        if policy.key != "*" and policy.key not in known:
+            shown = ", ".join(known) if names else "anonymous (there are no keys)"
+            raise ConfigFileError(f"policies: no key is called {policy.key!r}; a policy is for '*' (everybody) or for: {shown}")
 
 
 def _digest(key: KeyConfig) -> bytes:

@@ -39,7 +39,7 @@ async def create_embeddings(request: Request, caller: Annotated[Principal, Depen
     body = await read_object(request)
     wanted = validated(EmbeddingRequest, body)
     check_caps(body, service.settings.limits, "embeddings")
-    encoder = service.embedder(wanted.model)
+    encoder = service.embedder(wanted.model, caller)
 
     async def work() -> Embedded:
         return await asyncio.to_thread(embed, encoder, wanted)

@@ -29,7 +29,7 @@ async def tokenize(request: Request, caller: Caller) -> dict[str, Any]:
     service: Service = request.app.state.service
     body = validated(TokenizeRequest, await read_object(request))
     name = body.model or service.models()[0]
-    face = service.tokenizer(name)
+    face = service.tokenizer(name, caller)
     if body.messages is None:
         special = body.add_special_tokens is not False
         ids = await asyncio.to_thread(face.tokenize_text, body.prompt or "", add_special_tokens=special)
@@ -62,7 +62,7 @@ async def _shaped_ids(service: Service, asked: Inbound) -> list[int]:
     if prompt.prefill is not None:
         chat["messages"].append({"role": "assistant", "content": prompt.prefill})
         chat.update(continue_final_message=True, add_generation_prompt=False)
-    return await asyncio.to_thread(service.tokenizer(name).tokenize_chat, chat)
+    return await asyncio.to_thread(service.tokenizer(name, asked.principal).tokenize_chat, chat)
 
 
 @router.post("/detokenize", openapi_extra=documented(DetokenizeRequest))
@@ -70,7 +70,7 @@ async def detokenize(request: Request, caller: Caller) -> dict[str, Any]:
     """The text of ids, control tokens shown."""
     service: Service = request.app.state.service
     body = validated(DetokenizeRequest, await read_object(request))
-    face = service.tokenizer(body.model)
+    face = service.tokenizer(body.model, caller)
     info = await asyncio.to_thread(face.info)
     check_vocabulary(body.tokens, info.get("vocab_size"))
     return {"prompt": await asyncio.to_thread(face.detokenize, body.tokens)}
@@ -80,7 +80,7 @@ async def detokenize(request: Request, caller: Caller) -> dict[str, Any]:
 async def tokenizer_info(request: Request, caller: Caller, model: str | None = None) -> dict[str, Any]:
     """Special tokens, chat template and class of the tokenizer."""
     service: Service = request.app.state.service
-    return await asyncio.to_thread(service.tokenizer(model).info)
+    return await asyncio.to_thread(service.tokenizer(model, caller).info)
 
 
 def check_vocabulary(token_ids: Sequence[int], size: int | None) -> None:

@@ -15,6 +15,7 @@ from trimtab.strategies.core.config import Cost, RoleName, StrategyConfig, Strea
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import (
+    BudgetExceeded,
     ConfigError,
     DeadlineExceeded,
     EngineFailure,
@@ -255,6 +256,42 @@ async def test_a_lock_cannot_be_loosened(options: dict[str, Any]) -> None:
         await service.chat(asking(options, principal=LOCKED))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_budget_of_the_client_makes_a_locked_step_fall_out(stream: bool) -> None:
+    """One call is enough for the draft and not for its revision; under the server's `degrade` the draft would be given."""
+    locked = Principal("app1", policy=PolicyConfig(key="app1", lock="loud"))
+    service = await started(service_of(Settings(pipelines={"loud": "shout"}, defaults=Defaults(on_error="degrade"))))
+    inbound = asking({"budget": {"max_calls": 1}}, principal=locked)
+    with pytest.raises(BudgetExceeded):
+        await (streamed(service, inbound) if stream else service.chat(inbound))
+    free = await service.chat(asking({"strategy": "loud", "budget": {"max_calls": 1}}))
+    assert free.body["alignment"]["status"] == "degraded"
+
+
+@pytest.mark.parametrize("spec", ["loud", ["loud"], ["marked", "loud"], [{"kind": "value_prompt"}, "loud"], "shout"])
+async def test_a_client_that_names_the_locked_pipeline_gets_it_once(spec: Any) -> None:
+    pipelines = {**MARKED, "loud": [{"kind": "value_prompt", "pack": "private"}, "shout"]}
+    service = await started(service_of(Settings(pipelines=pipelines)))
+    locked = Principal("app1", policy=PolicyConfig(key="app1", lock="loud"))
+    steps = (await service.chat(asking(spec, principal=locked))).body["alignment"]["steps"]
+    shaped = [step for step in steps if step["strategy"] == "value_prompt"]
+    assert len(shaped) == (2 if isinstance(spec, list) and len(spec) == 2 else 1)
+    assert [step["strategy"] for step in steps].count("shout") == (2 if spec == "shout" else 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        (PolicyConfig(lock="nothing"), "would lock nothing"),
+        (PolicyConfig(models=("doubl",)), "no model is called 'doubl'; served: double"),
+    ],
+)
+async def test_policies_that_protect_nothing_are_found_at_the_start(policy: PolicyConfig, told: str) -> None:
+    service = service_of(Settings(pipelines={"nothing": ["plain"]}, policies=(policy,)))
+    with pytest.raises(ConfigError, match=told):
+        await service.start()
+
+
 async def test_raw_completions_are_refused_where_a_pipeline_cannot_run() -> None:
     service = await started(service_of(Settings(pipelines=MARKED, defaults=Defaults(strategy="marked"))))
     raw = asking(prompt="x")
@@ -265,10 +302,16 @@ async def test_raw_completions_are_refused_where_a_pipeline_cannot_run() -> None
     assert (await service.completion(asking("plain", prompt="x"))).body["choices"][0]["text"]
 
 
+OTHER = Principal("app1", policy=PolicyConfig(models=("other",)))
+
+
 async def test_a_policy_names_the_models_of_a_key() -> None:
     service = await started(service_of())
     with pytest.raises(StrategyNotAllowed, match="double"):
-        await service.chat(asking(principal=Principal("app1", policy=PolicyConfig(models=("other",)))))
+        await service.chat(asking(principal=OTHER))
+    with pytest.raises(StrategyNotAllowed, match="double"):
+        service.tokenizer(None, OTHER)
+    assert service.tokenizer("double", Principal())
 
 
 async def test_unknown_models_and_aliases() -> None:

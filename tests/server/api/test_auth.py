@@ -58,6 +58,33 @@ def test_keys_that_make_no_sense(keys: tuple[KeyConfig, ...], told: str) -> None
         Keyring(keys, ())
 
 
+@pytest.mark.parametrize("keys", [(), (APP,)])
+def test_a_policy_for_nobody_is_an_error(keys: tuple[KeyConfig, ...]) -> None:
+    """A misspelt name would be a key without its lock."""
+    with pytest.raises(ConfigFileError, match="no key is called 'ap'"):
+        Keyring(keys, (PolicyConfig(key="ap", lock="careful"),))
+
+
+def test_a_policy_may_name_the_anonymous_caller_of_an_open_server() -> None:
+    assert Keyring((), (PolicyConfig(key="anonymous", lock="careful"),)).identify(None).policy is not None
+
+
+async def test_a_policy_names_the_models_on_every_route() -> None:
+    settings = scripted(keys=[{"name": "app", "key": "app-secret"}], policies=[{"key": "app", "models": []}])
+    async with serving(settings, key="app-secret") as server:
+        for path, body in (
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+            ("/v1/completions", {"prompt": "x"}),
+            ("/v1/responses", {"input": "x"}),
+            ("/tokenize", {"prompt": "x"}),
+            ("/detokenize", {"tokens": [1]}),
+        ):
+            answer = await server.http.post(path, json={"model": "org/test-model", **body})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "strategy_not_allowed")
+        assert (await server.http.post("/v1/embeddings", json={"input": "x"})).status_code == 403
+        assert (await server.http.get("/tokenizer_info")).status_code == 403
+
+
 KEYED = scripted(keys=[{"name": "app", "key": "app-secret"}, {"name": "batcher", "key": "b", "scopes": ["batch"]}])
 
 
