@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimtab.server.engines.encoding import LookalikeScanner, escape
@@ -62,6 +62,7 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 
 
 @given(MIXED)
+@example("<|[INST]end|>")
 def test_escaping_leaves_no_known_string_and_is_stable(text: str) -> None:
     assert FAMILIES.search(escape(text)) is None
     assert escape(escape(text)) == escape(text)
