@@ -86,6 +86,9 @@ class AlignedChat:
         failed = [step for step in self.ctx.trace.steps if step.status == "failed" and step.strategy != "plain"]
         if self.on_error != "open" or not failed:
             raise error
+        for config in self.pipeline.steps[len(self.ctx.trace.steps) :]:
+            if config.kind != "plain":
+                self.ctx.trace.begin(config.kind, config.role).skip("an earlier step failed")
         self.ctx.trace.warn(f"{failed[-1].strategy} failed and alignment.on_error is 'open': this answer is not aligned")
         return conversation_of(self.body)
 
@@ -136,7 +139,7 @@ class AlignedChat:
                         continue
                     finishes.update(choice.get("finish_reason") for choice in read["choices"])
                     if held is not None:
-                        yield held
+                        yield held if asked else _without_null_usage(held)
                     held = chunk
             self._spent(step, usage_of(usage.get("usage")), finishes)
         for last in self._closing(loads(held) if held else None, usage):
@@ -170,8 +173,16 @@ class AlignedChat:
         if not isinstance(prompt, Conversation):
             self._refuse_chat_only(pipeline)
         stream = pipeline.run(prompt, self._within_budget(self.params), self.ctx, self.on_error)
+        said: set[int] = set()
+        scored: set[int] = set()
         async with aclosing(stream) as deltas:
             async for delta in deltas:
+                if delta.text:
+                    said.add(delta.index)
+                if delta.logprobs:
+                    scored.add(delta.index)
+                if self.params.logprobs is not None and delta.finish_reason and delta.index in said - scored:
+                    self.ctx.trace.warn("logprobs are null: the engine did not sample this text as it stands")
                 yield delta
 
     def _refuse_chat_only(self, pipeline: Pipeline) -> None:

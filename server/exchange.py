@@ -1,5 +1,6 @@
 """What an endpoint and the service exchange: who asks, what, and the answer. No HTTP, no engine."""
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ class Inbound:
     principal: Principal = field(default_factory=Principal)
     header_strategy: str | None = None
     """Value of the header x-alignment-strategy."""
+    arrived: float = field(default_factory=time.monotonic)
+    """When it came, on `time.monotonic()`; deadlines run from here, so that a wait for a turn counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,6 +44,7 @@ class Plan:
     body: Wire
     params: Params
     call: Call
+    arrived: float
 
     @property
     def engine(self) -> Engine:
@@ -206,7 +206,7 @@ class Service:
         if model.adapter is not None:
             clean["model"] = model.adapter
         salt = None if principal.name == "anonymous" else principal.name
-        return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt))
+        return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt), inbound.arrived)
 
     def _check_pipeline(self, selection: Selection, model: ServedModel, params: Params, endpoint: str) -> None:
         """Raise where the pipeline cannot run here, may not run here, or could cost too much."""
@@ -245,7 +245,7 @@ class Service:
             request_id=plan.call.request_id,
             engines=self._ports(plan.model),
             params=plan.params,
-            budget=_budget(options),
+            budget=_budget(options, plan.arrived),
             trace=trace,
             step=Step("pipeline", "pipeline"),
             seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
@@ -263,10 +263,10 @@ def _check_policy(principal: Principal, model: str) -> None:
         raise StrategyNotAllowed(f"the key {principal.name!r} may not use the model {model!r}; allowed: {shown}")
 
 
-def _budget(options: AlignmentOptions) -> Budget:
-    """The budget a request asked for; its deadline runs from now."""
+def _budget(options: AlignmentOptions, arrived: float) -> Budget:
+    """The budget a request asked for; its deadline runs from its arrival."""
     given = options.budget
     if given is None:
         return Budget()
-    deadline = None if given.deadline_ms is None else time.monotonic() + given.deadline_ms / 1000
+    deadline = None if given.deadline_ms is None else arrived + given.deadline_ms / 1000
     return Budget(given.max_calls, given.max_tokens, deadline)

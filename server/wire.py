@@ -170,7 +170,7 @@ class _Choice:
         return {
             "index": index,
             "message": message,
-            "logprobs": {"content": list(self.logprobs), "refusal": None} if with_logprobs else None,
+            "logprobs": {"content": list(self.logprobs), "refusal": None} if with_logprobs and self.logprobs else None,
             "finish_reason": self.finish_reason,
         }
 
@@ -209,11 +209,12 @@ class ChatChunks:
         """The chunks of one delta, a role chunk before a choice's first."""
         if delta.usage is not None:
             self.usage += delta.usage
-        if not (delta.text or delta.finish_reason or delta.fields):
+        entries = delta.logprobs if self._logprobs else ()
+        if not (delta.text or delta.finish_reason or delta.fields or entries):
             return []
         out = self.open(delta.index)
-        if delta.text or delta.fields:
-            piece = {**({"content": delta.text} if delta.text else {}), **delta.fields}
+        if delta.text or delta.fields or entries:
+            piece = {**({"content": delta.text} if delta.text or not delta.fields else {}), **delta.fields}
             out.append(self._chunk(delta.index, piece, None, delta))
         if delta.finish_reason:
             out.append(self._chunk(delta.index, {}, delta.finish_reason))

@@ -1,6 +1,7 @@
 """The pipeline: shape*, decode, revise*, as a fold; what happens when a step fails; what the whole did."""
 
 import itertools
+import logging
 import time
 from asyncio import TaskGroup
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -15,6 +16,8 @@ from trimtab.strategies.core.errors import ConfigError, EngineFailure, MissingCa
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt
 from trimtab.strategies.core.roles import Decoder, PromptShaper, Reviser
 from trimtab.strategies.decoding.plain import Plain, PlainConfig
+
+logger = logging.getLogger(__name__)
 
 OnError = Literal["closed", "open", "degrade"]
 ORDER: Mapping[RoleName, int] = {"shaper": 0, "decoder": 1, "reviser": 2}
@@ -132,8 +135,9 @@ class Pipeline:
                 return
             except Exception as error:
                 if begun or isinstance(decoder, Plain):
-                    step.status, step.reason = "failed", str(error)
-                    raise _as_strategy_error(step, error) from error
+                    told = _as_strategy_error(step, error)
+                    step.status, step.reason = "failed", str(told)
+                    raise told from error
                 _left_out(step, error, on_error, ctx.trace)
         async with aclosing(Pipeline().decode(prompt, params, ctx, "closed")) as plain:
             async for delta in plain:
@@ -151,11 +155,18 @@ class Pipeline:
             async for delta in deltas:
                 drafts[delta.index] = drafts.get(delta.index, Draft(delta.index)).extended(delta)
         steps = [ctx.trace.begin(config.kind, "reviser") for config in self.revisers]
+        own = {index: [_not_reached(config) for config in self.revisers] for index in drafts}
         try:
             async with TaskGroup() as group:
-                tasks = [group.create_task(self._revised(prompt, draft, steps, ctx, on_error)) for draft in drafts.values()]
+                tasks = [
+                    group.create_task(self._revised(prompt, draft, own[index], ctx, on_error))
+                    for index, draft in drafts.items()
+                ]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        finally:
+            for place, step in enumerate(steps):
+                step.gather([choice[place] for choice in own.values()])
         for task in tasks:
             for delta in task.result().deltas():
                 yield delta
@@ -163,11 +174,12 @@ class Pipeline:
     async def _revised(
         self, prompt: Prompt, draft: "Draft", steps: list[Step], ctx: RequestContext, on_error: OnError
     ) -> "Draft":
-        """One choice after all revisers. Tool calls and empty drafts are left alone."""
+        """One choice after all revisers, with a record of its own for each. Tool calls and empty drafts are left alone."""
         for config, step in zip(self.revisers, steps, strict=True):
             if draft.calls_tools or not draft.text:
                 step.skip("tool call" if draft.calls_tools else "empty draft")
                 continue
+            step.status, step.reason = "applied", ""
             with _Timed(step):
                 reviser: Reviser = config.build()
                 revised = Draft(draft.index)
@@ -256,13 +268,27 @@ def extends(wish: Pipeline, lock: Pipeline) -> bool:
 
 def _left_out(step: Step, error: Exception, on_error: OnError, trace: Trace) -> None:
     """Record a failed step, and raise unless policy says to go on without it."""
-    step.reason = str(error)
+    told = _as_strategy_error(step, error)
+    step.reason = str(told)
     if on_error == "degrade":
         step.status = "degraded"
-        trace.warn(f"{step.strategy} was left out: {error}")
+        trace.warn(f"{step.strategy} was left out: {told}")
+        logger.warning("%s was left out of %s: %s", step.strategy, trace.id, type(error).__name__, exc_info=_bug(error))
         return
     step.status = "failed"
-    raise _as_strategy_error(step, error) from error
+    raise told from error
+
+
+def _bug(error: Exception) -> Exception | None:
+    """The error where it is nobody's: its stack belongs into the log."""
+    return None if isinstance(error, StrategyError) else error
+
+
+def _not_reached(config: StrategyConfig) -> Step:
+    """The record of a step that has not run yet."""
+    step = Step(config.kind, config.role)
+    step.skip("an earlier step failed")
+    return step
 
 
 def _as_strategy_error(step: Step, error: Exception) -> StrategyError:

@@ -76,8 +76,8 @@ class Metrics:
 
     def _aligned(self, alignment: Mapping[str, Any]) -> None:
         given = alignment.get("strategy")
-        kinds = [step.get("strategy") for step in alignment.get("steps") or () if isinstance(step, Mapping)]
-        strategy = "+".join(str(kind) for kind in kinds) or (given if isinstance(given, str) else "unknown")
+        kinds = {str(kind) for kind in given} if isinstance(given, list | tuple) else {str(given or "unknown")}
+        strategy = "+".join(sorted(kinds))
         self._alignment.labels(strategy, str(alignment.get("status"))).inc()
         self._calls.labels(strategy).inc((alignment.get("usage") or {}).get("calls") or 0)
 

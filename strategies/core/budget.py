@@ -16,6 +16,12 @@ class Meter:
     last: Usage = field(default_factory=Usage)
     """Counts of the call that ended last."""
 
+    def add(self, other: "Meter") -> None:
+        """Take in the counts of another one."""
+        self.calls += other.calls
+        self.usage += other.usage
+        self.last = other.last if other.calls else self.last
+
 
 @dataclass(slots=True)
 class Budget:

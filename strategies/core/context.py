@@ -3,7 +3,7 @@
 Strategies and their configs are frozen and shared between requests; everything that changes during a request lives here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from trimtab.strategies.core.metering import Metered
 
 TraceLevel = Literal["none", "summary", "full"]
 StepStatus = Literal["applied", "skipped", "degraded", "failed"]
+SEVERITY: tuple[StepStatus, ...] = ("failed", "degraded", "applied", "skipped")
+"""Which status speaks for several."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,29 @@ class Step:
     def degrade(self, reason: str) -> None:
         """This step ran in a lesser form."""
         self.status, self.reason = "degraded", reason
+
+    def gather(self, choices: Sequence["Step"]) -> None:
+        """Take in what this step did for each choice: the worst status, skipped only where every choice was."""
+        self.changed = any(one.changed for one in choices)
+        self.ms = max((one.ms for one in choices), default=0.0)
+        self.skip("no draft")
+        for one in choices:
+            if one is choices[0] or SEVERITY.index(one.status) < SEVERITY.index(self.status):
+                self.status, self.reason = one.status, one.reason
+        for one in choices:
+            for role, meter in one.meters.items():
+                self.meter(role).add(meter)
+        if len(choices) == 1:
+            self.details, self.full = choices[0].details, choices[0].full
+        else:
+            self._list_details(choices)
+
+    def _list_details(self, choices: Sequence["Step"]) -> None:
+        """One record a choice, where there is anything to tell."""
+        if any(one.details for one in choices):
+            self.details["choices"] = [one.details for one in choices]
+        if any(one.full for one in choices):
+            self.full["choices"] = [one.full for one in choices]
 
     def meter(self, role: str) -> Meter:
         """The counts of one engine role in this step."""

@@ -10,7 +10,7 @@ from trimtab.strategies.core.config import Cost, RoleName, StrategyConfig
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Params, PortName
 from trimtab.strategies.core.errors import MissingCapability
-from trimtab.strategies.core.messages import EMPTY, Conversation, Message, Prompt
+from trimtab.strategies.core.messages import Conversation, Message, Prompt
 from trimtab.strategies.prompts.principles import (
     ANSWER_REQUEST,
     PACKS,
@@ -96,12 +96,21 @@ class ValuePrompt:
         )
 
     async def _think(self, prompt: Conversation, ctx: RequestContext) -> str:
-        """The text of the reasoning."""
+        """The text of the reasoning: sampled as the answer, free of what binds the answer alone (stops, tools, token ids)."""
         port = ctx.engine().messages
         if port is None:
             raise MissingCapability("value_prompt under chain_of_thought needs an engine that answers conversations")
-        params = replace(
-            ctx.params, n=1, max_tokens=self.config.reasoning_tokens, stop=(), logprobs=None, min_tokens=0, native=EMPTY
+        sampled = ctx.params
+        params = Params(
+            max_tokens=self.config.reasoning_tokens,
+            temperature=sampled.temperature,
+            top_p=sampled.top_p,
+            top_k=sampled.top_k,
+            min_p=sampled.min_p,
+            repetition_penalty=sampled.repetition_penalty,
+            presence_penalty=sampled.presence_penalty,
+            frequency_penalty=sampled.frequency_penalty,
+            seed=sampled.seed,
         )
         pieces: list[str] = []
         stream = port.chat(prompt, params, ctx.call())

@@ -1,11 +1,14 @@
 """The service on the scripted engine: what is chosen, what is answered, what is accounted for."""
 
 import json
+import time
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import pytest
 
 from tests.server.services import Spy, asking, said, service_of
+from tests.strategies.doubles import BrokenShaperConfig
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Principal
 from trimtab.server.service import Service
@@ -70,10 +73,16 @@ class RawConfig(StrategyConfig):
         return Text((Segment("literal", "Q: "), Segment("content", prompt.messages[-1].text)), asked=prompt)
 
 
+class BrokenConfig(BrokenShaperConfig):
+    """Fails under a name of its own."""
+
+    kind: Literal["broken"] = "broken"  # type: ignore[assignment]
+
+
 @pytest.fixture(autouse=True)
 def plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two strategies as third parties would add them."""
-    known = {**strategies_config.catalogue(), "shout": TestReviserConfig, "raw": RawConfig}
+    """Strategies as third parties would add them."""
+    known = {**strategies_config.catalogue(), "shout": TestReviserConfig, "raw": RawConfig, "broken": BrokenConfig}
     monkeypatch.setattr(strategies_config, "catalogue", lambda: known)
 
 
@@ -186,6 +195,53 @@ async def test_closed_raises_the_steps_error_and_open_answers_plainly(stream: bo
     assert answered["status"] == "failed"
     assert "not aligned" in answered["warnings"][-1]
     assert (await ask("degrade"))["alignment"]["status"] == "degraded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_open_answer_lists_the_steps_that_never_ran(stream: bool) -> None:
+    service = await started(service_of())
+    inbound = asking({"strategy": ["broken", "value_prompt", "shout"], "on_error": "open"})
+    body = (await streamed(service, inbound))[-1] if stream else (await service.chat(inbound)).body
+    steps = [(step["strategy"], step["status"]) for step in body["alignment"]["steps"]]
+    assert steps == [("broken", "failed"), ("value_prompt", "skipped"), ("shout", "skipped"), ("plain", "applied")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_rewritten_text_has_no_logprobs_and_says_so(stream: bool) -> None:
+    service = await started(service_of())
+    inbound = asking("shout", logprobs=True)
+    if stream:
+        chunks = await streamed(service, inbound)
+        assert all(choice["logprobs"] is None for chunk in chunks for choice in chunk["choices"])
+        body = chunks[-1]
+    else:
+        body = (await service.chat(inbound)).body
+        assert body["choices"][0]["logprobs"] is None
+    assert "logprobs are null" in body["alignment"]["warnings"][0]
+
+
+@pytest.mark.parametrize("strategy", [None, "value_prompt"])
+async def test_streamed_logprobs_are_those_of_the_whole_answer(strategy: str | None) -> None:
+    service = await started(service_of())
+    whole = (await service.chat(asking(strategy, logprobs=True))).body["choices"][0]["logprobs"]["content"]
+    chunks = await streamed(service, asking(strategy, logprobs=True))
+    pieces = [choice["logprobs"] for chunk in chunks for choice in chunk["choices"] if choice["logprobs"]]
+    assert [entry for piece in pieces for entry in piece["content"]] == whole
+
+
+async def test_no_chunk_has_a_usage_that_was_not_asked_for() -> None:
+    service = await started(service_of())
+    for strategy in (None, "value_prompt", "shout"):
+        assert all("usage" not in chunk for chunk in await streamed(service, asking(strategy, n=3)))
+        chunks = await streamed(service, asking(strategy, n=3, stream_options={"include_usage": True}))
+        assert [bool(chunk["usage"]) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+async def test_a_deadline_runs_from_the_arrival() -> None:
+    service = await started(service_of())
+    late = replace(asking({"strategy": "value_prompt", "budget": {"deadline_ms": 1000}}), arrived=time.monotonic() - 2)
+    with pytest.raises(DeadlineExceeded):
+        await service.chat(late)
 
 
 async def test_a_raw_prompt_takes_the_text_port_and_refuses_chat_only_fields() -> None:

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from tests.strategies.doubles import BrokenShaperConfig, BuggyShaperConfig, ListEngine, ShoutConfig, context, said
-from trimtab.strategies.core.budget import Budget
-from trimtab.strategies.core.context import RequestContext
+from trimtab.strategies.core.budget import Budget, Meter
+from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params, Ports
 from trimtab.strategies.core.errors import (
     BudgetExceeded,
@@ -17,7 +17,7 @@ from trimtab.strategies.core.errors import (
     MissingCapability,
     StrategyError,
 )
-from trimtab.strategies.core.messages import Delta
+from trimtab.strategies.core.messages import Delta, Usage
 from trimtab.strategies.decoding.plain import PlainConfig
 from trimtab.strategies.pipeline import OnError, Pipeline, combined, overall_status
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
@@ -74,6 +74,53 @@ async def test_a_foreign_error_names_the_step_and_hides_its_detail() -> None:
     with pytest.raises(StrategyError, match="buggy_shaper failed: KeyError") as caught:
         await Pipeline.of([BuggyShaperConfig()]).shape(said("hi"), ctx, "closed")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("on_error", ["open", "degrade"])
+async def test_its_detail_stays_hidden_where_the_answer_is_given(on_error: OnError) -> None:
+    ctx = context(ListEngine([]))
+    try:
+        await Pipeline.of([BuggyShaperConfig()]).shape(said("hi"), ctx, on_error)
+    except StrategyError:
+        assert on_error == "open"
+    assert ctx.trace.steps[0].reason == "buggy_shaper failed: KeyError"
+    assert "secret" not in str(ctx.trace.warnings)
+
+
+async def test_a_choice_that_is_left_alone_does_not_speak_for_the_others() -> None:
+    class Mixed(ListEngine):
+        async def chat(self, conversation, params, call):  # type: ignore[no-untyped-def]
+            yield Delta(0, "first", "stop")
+            yield Delta(1, finish_reason="stop")
+
+    ctx = context(Mixed([]))
+    assert await texts(Pipeline.of([ShoutConfig()]), ctx, n=2) == {0: "FIRST", 1: ""}
+    assert (ctx.trace.steps[-1].status, ctx.trace.steps[-1].changed) == ("applied", True)
+    ctx = context(Mixed([]))
+    await texts(Pipeline.of([ShoutConfig(fails=True)]), ctx, "degrade", n=2)
+    assert ctx.trace.steps[-1].status == "degraded"
+
+
+async def test_every_reviser_is_in_the_trace_where_one_fails() -> None:
+    ctx = context(ListEngine(["draft"]))
+    with pytest.raises(EngineFailure):
+        await texts(Pipeline.of([ShoutConfig(fails=True), ShoutConfig()]), ctx, "open")
+    assert [(step.status, bool(step.reason)) for step in ctx.trace.steps[1:]] == [("failed", True), ("skipped", True)]
+
+
+def test_steps_of_several_choices_are_one_record() -> None:
+    choices = [Step("x", "reviser", ms=ms, changed=ms > 1) for ms in (1.0, 3.0)]
+    for number, step in enumerate(choices):
+        step.note(rounds=number)
+        step.meter("judge").add(Meter(2, Usage(1, 2), Usage(0, 1)))
+    choices[1].degrade("cut")
+    whole = Step("x", "reviser")
+    whole.gather(choices)
+    assert (whole.status, whole.reason, whole.ms, whole.changed) == ("degraded", "cut", 3.0, True)
+    assert whole.details == {"choices": [{"rounds": 0}, {"rounds": 1}]}
+    assert whole.meters["judge"] == Meter(4, Usage(2, 4), Usage(0, 1))
+    whole.gather([])
+    assert whole.status == "skipped"
 
 
 async def test_tool_calls_are_not_revised() -> None:

@@ -229,7 +229,8 @@ async def test_draining_lets_short_work_end() -> None:
 
 async def test_tokens_of_streams_and_answers_are_counted() -> None:
     stage = Stage()
-    counts = '{"model":"m","usage":{"prompt_tokens":3,"completion_tokens":4},"alignment":{"status":"applied","strategy":"s"}}'
+    aligned = '{"status":"applied","strategy":["t","s","t"]}'
+    counts = f'{{"model":"m","usage":{{"prompt_tokens":3,"completion_tokens":4}},"alignment":{aligned}}}'
     stage.streams("{}", counts)
 
     def read(name: str, **labels: str) -> float | None:
@@ -238,7 +239,7 @@ async def test_tokens_of_streams_and_answers_are_counted() -> None:
     async with stage.client() as client:
         await client.get("/go")
     assert read("trimtab_completion_tokens_total", model="m") == 4
-    assert read("trimtab_alignment_total", strategy="s", status="applied") == 1
+    assert read("trimtab_alignment_total", strategy="s+t", status="applied") == 1
     assert read("trimtab_time_to_first_event_seconds_count") == 1
 
 

@@ -85,3 +85,19 @@ async def test_without_prefill_the_reasoning_is_asked_for_and_the_step_is_degrad
     assert isinstance(prompt, Conversation)
     assert [message.role for message in prompt.messages] == ["system", "user", "user", "assistant", "user"]
     assert ctx.step.status == "degraded"
+
+
+async def test_reasoning_is_free_of_what_binds_the_answer() -> None:
+    engine = ListEngine(["because"])
+    held = Params(
+        n=3,
+        temperature=0.5,
+        seed=7,
+        stop=("x",),
+        stop_token_ids=(1,),
+        allowed_token_ids=(2,),
+        logit_bias={3: 1.0},
+        ignore_eos=True,
+    )
+    await ValuePromptConfig(condition="chain_of_thought").build().shape(said("hi"), context(engine, params=held))
+    assert engine.params == [Params(max_tokens=256, temperature=0.5, seed=7)]
