@@ -1,10 +1,17 @@
-"""Logging: one line an event, the request's id on each, text or JSON. Prompts, completions and keys are never logged here."""
+"""Logging: one line an event, the request's id on each, text or JSON. Keys are never logged.
+
+Prompts and completions are logged where `http.log_content` says so, by the logger `CONTENT` alone. Without it the stack of an
+error inside a request is logged with its kind and not its words: whoever raised it may have put a prompt into them.
+"""
 
 import json
 import logging
 import sys
 import time
+import traceback
 from contextvars import ContextVar
+from types import TracebackType
+from typing import Any
 
 from trimtab.server.settings import HttpConfig
 
@@ -12,6 +19,12 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("trimtab_request_id", default=No
 """The id of the request in work, as the client sees it in `x-request-id`."""
 STARTED_AT: ContextVar[float] = ContextVar("trimtab_started_at", default=0.0)
 """When it came, on `time.perf_counter()`."""
+
+CONTENT = logging.getLogger("trimtab.content")
+"""What was asked and answered; off until `configure` turns it on."""
+CONTENT.disabled = True
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id", "taskName", "color_message"}
 _NOISY = ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "asyncio", "uvicorn.error")
@@ -29,12 +42,25 @@ class RequestIdFilter(logging.Filter):
 class TextFormatter(logging.Formatter):
     """`time level logger [request id] message`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, content: bool = False) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s")
+        self._content = content
+
+    def formatException(self, ei: ExcInfo) -> str:
+        """The stack, with words only where they may be shown."""
+        return super().formatException(ei) if self._content or REQUEST_ID.get() is None else _wordless(ei[1])
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line; what was given as `extra` becomes members of it."""
+
+    def __init__(self, *, content: bool = False) -> None:
+        super().__init__()
+        self._content = content
+
+    def formatException(self, ei: ExcInfo) -> str:
+        """The stack, with words only where they may be shown."""
+        return super().formatException(ei) if self._content or REQUEST_ID.get() is None else _wordless(ei[1])
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -51,11 +77,32 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+def _wordless(error: BaseException | None) -> str:
+    """The stacks of an error and of what caused it, the last first; kinds, places and lines of code, no messages."""
+    told: list[str] = []
+    while error is not None:
+        told += [type(error).__qualname__, "\n", *traceback.format_tb(error.__traceback__)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is not None:
+            told.append("because of ")
+    return "".join(told).rstrip()
+
+
+def log_content(event: str, content: Any) -> None:
+    """Log what was asked or answered, where that is allowed."""
+    if CONTENT.isEnabledFor(logging.INFO):
+        CONTENT.info(
+            "%s %s", event, content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+        )
+
+
 def configure(http: HttpConfig) -> None:
     """Send all logs to standard error in the configured form; replaces handlers that were set before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RequestIdFilter())
-    handler.setFormatter(JsonFormatter() if http.log_json else TextFormatter())
+    kind = JsonFormatter if http.log_json else TextFormatter
+    handler.setFormatter(kind(content=http.log_content))
+    CONTENT.disabled = not http.log_content
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -238,7 +238,7 @@ class HttpConfig(_Section):
     log_json: bool = False
     """One JSON object a log line."""
     log_content: bool = False
-    """Log prompts and completions. They may hold personal data."""
+    """Log prompts and completions, and the words of errors inside requests. They may hold personal data."""
 
 
 class Settings(_Section):

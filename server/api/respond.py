@@ -21,7 +21,7 @@ from trimtab.server.api.limits import Gate
 from trimtab.server.api.metrics import Metrics
 from trimtab.server.api.sse import DONE, EventWriter, Frame, data_frame
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
-from trimtab.server.logs import REQUEST_ID, STARTED_AT
+from trimtab.server.logs import REQUEST_ID, STARTED_AT, log_content
 from trimtab.server.wire import new_id
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ Work = Callable[[], Awaitable[Answer | StreamAnswer]]
 
 def inbound(request: Request, body: Mapping[str, Any], principal: Principal) -> Inbound:
     """The service's view of a request; its engine id is fresh, whatever `x-request-id` the client sent."""
+    log_content("asked", body)
     return Inbound(
         request_id=new_id("req"),
         body=body,
@@ -105,6 +106,7 @@ class _Generated(Response):
 
     async def _send_answer(self, answer: Answer, limits: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics.answered(answer.body)
+        log_content("answered", answer.body)
         body = to_json(answer.body, inf_nan_mode="null")
         response = Response(body, headers={**limits, **answer.headers}, media_type="application/json")
         await response(scope, receive, send)
@@ -125,6 +127,7 @@ class _Generated(Response):
                 async for event in events:
                     if not writer.last:
                         self._metrics.first_event(time.perf_counter() - STARTED_AT.get())
+                    log_content("answered", event)
                     await writer.event(event)
         finally:
             writer.close()

@@ -50,7 +50,7 @@ class Identity:
         try:
             await self._app(scope, receive, sending)
         except Exception as error:
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            logger.exception("%s %s failed", scope["method"], _shown(scope))
             if status:
                 raise
             await json_reply(*error_object(error, request_id=request_id))(scope, receive, sending)
@@ -68,5 +68,9 @@ def _request_id(given: bytes | None) -> str:
 def _log(scope: Scope, status: int, seconds: float) -> None:
     level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
     if logger.isEnabledFor(level):
-        path = scope["path"][:200].encode("unicode_escape").decode()
-        logger.log(level, "%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000)
+        logger.log(level, "%s %s %d %.1f ms", scope["method"], _shown(scope), status, seconds * 1000)
+
+
+def _shown(scope: Scope) -> str:
+    """The path on one line of bounded length."""
+    return str(scope["path"])[:200].encode("unicode_escape").decode()

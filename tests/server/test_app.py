@@ -1,9 +1,11 @@
 """The app's life: while engines start, when a start fails, when one is lost; identity and size of requests; documentation."""
 
 import asyncio
+import contextvars
 import json
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,9 +18,9 @@ from tests.waiting import until
 from trimtab.server.app import create_app
 from trimtab.server.assembly import build
 from trimtab.server.config_file import ConfigFileError
-from trimtab.server.logs import JsonFormatter, RequestIdFilter, TextFormatter
+from trimtab.server.logs import REQUEST_ID, JsonFormatter, RequestIdFilter, TextFormatter, configure
 from trimtab.server.service import Service
-from trimtab.server.settings import Settings
+from trimtab.server.settings import HttpConfig, Settings
 
 HELLO = {"model": "org/test-model", "messages": [{"role": "user", "content": "a very private question"}]}
 
@@ -158,6 +160,49 @@ def test_log_lines() -> None:
     line = json.loads(JsonFormatter().format(record))
     assert {"level": "info", "logger": "n", "message": "a b", "request_id": "-", "key": "app"}.items() <= line.items()
     assert TextFormatter().format(record).endswith("INFO    n [-] a b")
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
+def test_the_words_of_errors_inside_a_request_stay_out_of_the_log(formatter: type[TextFormatter | JsonFormatter]) -> None:
+    words = " ".join(("a", "private", "prompt"))
+
+    def logged(*, content: bool) -> str:
+        try:
+            try:
+                raise KeyError(words)
+            except KeyError as cause:
+                raise ValueError(words) from cause
+        except ValueError:
+            record = logging.LogRecord("n", logging.ERROR, "p", 1, "failed", (), sys.exc_info())
+        RequestIdFilter().filter(record)
+        return formatter(content=content).format(record)
+
+    context = contextvars.copy_context()
+    context.run(REQUEST_ID.set, "mine")
+    hidden = context.run(logged, content=False)
+    assert words not in hidden
+    assert "ValueError" in hidden
+    assert "because of KeyError" in hidden
+    assert "test_app.py" in hidden
+    assert f"ValueError: {words}" in context.run(logged, content=True)
+    assert f"ValueError: {words}" in logged(content=False)
+
+
+async def test_content_is_logged_where_that_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    configure(HttpConfig(log_content=True))
+    logging.root.handlers[:] = handlers
+    try:
+        async with serving(scripted("a very private answer")) as server:
+            await server.http.post("/v1/chat/completions", json=HELLO)
+            await server.http.post("/v1/chat/completions", json={**HELLO, "stream": True})
+    finally:
+        configure(HttpConfig())
+        logging.root.handlers[:], logging.root.level = handlers, level
+    assert "asked" in caplog.text
+    assert "a very private answer" in caplog.text
+    assert '"content":" private"' in caplog.text
 
 
 async def test_metrics_name_templates_and_not_paths() -> None:
