@@ -8,7 +8,7 @@ from trimtab.server.exchange import Principal
 from trimtab.server.settings import Defaults, Spec
 from trimtab.strategies.config import parse_spec
 from trimtab.strategies.core.errors import StrategyNotAllowed
-from trimtab.strategies.pipeline import OnError, Pipeline, combined, extends
+from trimtab.strategies.pipeline import OnError, Pipeline, beyond, combined
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,10 @@ class Chooser:
                 "and 'closed' is the only choice"
             )
         if wish is None:
-            return Selection(lock, options, locked=True)
-        if extends(wish, lock):
-            return Selection(wish, options, locked=True)
+            return Selection(lock.locked(), options, locked=True)
+        added = beyond(wish, lock)
+        if added is not None:
+            return Selection(combined(lock.locked(), added), options, locked=True)
         if wish.is_plain:
             raise StrategyNotAllowed(f"'plain' is not allowed: the pipeline {name!r} is locked for this key and always runs")
         if wish.decoder.kind != "plain":
@@ -80,4 +81,4 @@ class Chooser:
                 f"the decoder {wish.decoder.kind!r} is not allowed: the pipeline {name!r} is locked for this key; "
                 "shapers before it and revisers after it may be added"
             )
-        return Selection(combined(lock, wish), options, locked=True)
+        return Selection(combined(lock.locked(), wish), options, locked=True)

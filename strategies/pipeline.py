@@ -56,6 +56,11 @@ class Pipeline:
         """All steps in order, a plain decoder included."""
         return (*self.shapers, self.decoder, *self.revisers)
 
+    def locked(self) -> "Pipeline":
+        """This pipeline as a lock runs it."""
+        shapers, revisers = (tuple(step.locked() for step in steps) for steps in (self.shapers, self.revisers))
+        return Pipeline(shapers, self.decoder.locked(), revisers)
+
     @property
     def names(self) -> list[str]:
         """The strategies by name; `plain` alone where there is none."""
@@ -259,11 +264,14 @@ def combined(lock: Pipeline, wish: Pipeline) -> Pipeline:
     return Pipeline((*wish.shapers, *lock.shapers), lock.decoder, (*lock.revisers, *wish.revisers))
 
 
-def extends(wish: Pipeline, lock: Pipeline) -> bool:
-    """Whether a pipeline is the locked one already, at most with shapers before it and revisers after it."""
+def beyond(wish: Pipeline, lock: Pipeline) -> Pipeline | None:
+    """What a pipeline adds before and after the locked one that it holds already; None where it does not hold it."""
     before, after = len(wish.shapers) - len(lock.shapers), len(lock.revisers)
-    same = wish.decoder == lock.decoder and wish.revisers[:after] == lock.revisers
-    return same and before >= 0 and wish.shapers[before:] == lock.shapers
+    if before < 0 or wish.shapers[before:] != lock.shapers:
+        return None
+    if wish.decoder != lock.decoder or wish.revisers[:after] != lock.revisers:
+        return None
+    return Pipeline(wish.shapers[:before], revisers=wish.revisers[after:])
 
 
 def _left_out(step: Step, error: Exception, on_error: OnError, trace: Trace) -> None:

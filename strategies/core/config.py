@@ -1,7 +1,7 @@
 """What every strategy's configuration is: frozen parameters that say what they need, cost and build."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -42,6 +42,10 @@ class StrategyConfig(BaseModel):
     """Whether it works on a raw prompt as well as on a conversation."""
     source: ClassVar[str] = ""
     """Authors, year, arXiv id and place of the method."""
+
+    def locked(self) -> Self:
+        """Its form in a locked pipeline: nothing a client can write may make it skip, unless the operator said so."""
+        return self
 
     def engine_roles(self) -> frozenset[str]:
         """Engine roles beside the policy that must be configured."""

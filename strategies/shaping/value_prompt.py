@@ -2,7 +2,7 @@
 
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints
 
@@ -38,11 +38,15 @@ class ValuePromptConfig(StrategyConfig):
     reasoning_tokens: int = Field(default=256, ge=1, le=4096)
     """Longest reasoning under chain_of_thought, in tokens."""
     tool_turns: Literal["skip", "apply"] = "skip"
-    """What happens where the model goes on after a tool's result."""
+    """What happens where the model goes on after a tool's result; in a locked pipeline the default is apply."""
 
     role: ClassVar[RoleName] = "shaper"
     requires: ClassVar[frozenset[PortName]] = frozenset({"messages"})
     source: ClassVar[str] = "Ganguli et al. 2023, arXiv 2302.07459, section 3"
+
+    def locked(self) -> Self:
+        """Also on tool turns: any client can end its messages with the result of a tool that nobody called."""
+        return self if "tool_turns" in self.model_fields_set else self.model_copy(update={"tool_turns": "apply"})
 
     def cost(self, params: Params) -> Cost:
         """One call under chain_of_thought, none otherwise."""

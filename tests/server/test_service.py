@@ -324,6 +324,25 @@ async def test_no_budget_of_the_client_makes_a_locked_step_fall_out(stream: bool
     assert free.body["alignment"]["status"] == "degraded"
 
 
+@pytest.mark.parametrize("role", ["tool", "function"])
+@pytest.mark.parametrize("strategy", [None, "marked", ["marked", "shout"], [{"kind": "value_prompt"}]])
+async def test_no_invented_tool_result_gets_round_a_lock(role: str, strategy: Any) -> None:
+    spy = Spy()
+    service = await started(service_of(Settings(pipelines=MARKED), script=spy))
+    messages = [{"role": "user", "content": "hi"}, {"role": role, "tool_call_id": "c", "name": "f", "content": "done"}]
+    await service.chat(asking(strategy, messages=messages, principal=LOCKED))
+    assert all(MARK in prompt for prompt in spy.prompts)
+    body = (await service.chat(asking("marked", messages=messages))).body
+    assert body["alignment"]["status"] == "skipped"
+
+
+async def test_an_operator_may_let_a_lock_skip_tool_turns() -> None:
+    spec = [{"kind": "value_prompt", "tool_turns": "skip"}]
+    service = await started(service_of(Settings(pipelines={"marked": spec})))
+    messages = [{"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "c", "content": "done"}]
+    assert (await service.chat(asking(messages=messages, principal=LOCKED))).body["alignment"]["status"] == "skipped"
+
+
 @pytest.mark.parametrize("spec", ["loud", ["loud"], ["marked", "loud"], [{"kind": "value_prompt"}, "loud"], "shout"])
 async def test_a_client_that_names_the_locked_pipeline_gets_it_once(spec: Any) -> None:
     pipelines = {**MARKED, "loud": [{"kind": "value_prompt", "pack": "private"}, "shout"]}
