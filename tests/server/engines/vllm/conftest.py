@@ -1,6 +1,7 @@
 """One vLLM engine for all tests of this folder: the default model in float32, a small cache, one adapter."""
 
 import importlib.util
+import logging
 import os
 import warnings
 from collections.abc import AsyncIterator
@@ -36,6 +37,7 @@ async def engine(needs_vllm: None, tmp_path_factory: pytest.TempPathFactory) -> 
         max_model_len=2048, dtype="float32", kv_cache_gib=0.5, restart_backoff_s=0.2, lora={ADAPTER: str(adapter)}
     )
     engine = VllmEngine(path, config, name=MODEL)
+    logging.getLogger("test.silenced").disabled = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # vLLM's own imports
         await engine.start()

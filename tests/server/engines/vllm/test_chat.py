@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import pytest
 
@@ -208,3 +209,8 @@ async def test_a_stream_raises_before_its_first_chunk(engine: VllmEngine) -> Non
     with pytest.raises(ContextLengthExceeded):
         await anext(stream)
     assert engine.health().state == "ready"
+
+
+async def test_vllm_wakes_no_silenced_logger(engine: VllmEngine) -> None:
+    """vLLM configures logging when it is imported; content loggers must stay silent."""
+    assert logging.getLogger("test.silenced").disabled
