@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.server.account import Account
@@ -15,7 +15,7 @@ from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import ContextLengthExceeded, RequestRefused, StrategyError
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Usage
-from trimtab.strategies.core.metering import in_time, within_deadline
+from trimtab.strategies.core.metering import in_time, within_budget, within_deadline
 from trimtab.strategies.pipeline import OnError, Pipeline
 
 UNFINISHED = '"finish_reason":null'
@@ -172,7 +172,8 @@ class AlignedChat:
         refuse_native(self.body, by=f"the pipeline {', '.join(self.pipeline.names)}")
         if not isinstance(prompt, Conversation):
             self._refuse_chat_only(pipeline)
-        stream = pipeline.run(prompt, self._within_budget(self.params), self.ctx, self.on_error)
+        self.ctx.budget.check()
+        stream = pipeline.run(prompt, self.params, self.ctx, self.on_error)
         said: set[int] = set()
         scored: set[int] = set()
         async with aclosing(stream) as deltas:
@@ -202,24 +203,14 @@ class AlignedChat:
         if prompt.prefill is not None:
             body["messages"] = [*body["messages"], {"role": "assistant", "content": prompt.prefill}]
             body.update(continue_final_message=True, add_generation_prompt=False)
-        params = self._within_budget(params_of(body))
         self.ctx.budget.begin_call()
+        params, self._clipped = within_budget(params_of(body), self.ctx.budget)
         if self._clipped:
             body.pop("max_tokens", None)
             body["max_completion_tokens"] = params.max_tokens
+            if body.get("min_tokens"):
+                body["min_tokens"] = params.min_tokens
         return body
-
-    def _within_budget(self, params: Params) -> Params:
-        """Parameters whose answer stays inside `alignment.budget.max_tokens`."""
-        budget = self.ctx.budget
-        budget.check()
-        if budget.max_tokens is None:
-            return params
-        left = max(1, (budget.max_tokens - budget.tokens) // params.n)
-        if params.max_tokens is not None and params.max_tokens <= left:
-            return params
-        self._clipped = True
-        return replace(params, max_tokens=left)
 
     def _spent(self, step: Step, usage: Usage, finishes: set[str | None]) -> None:
         """Account for the native call."""

@@ -222,7 +222,7 @@ class Service:
             )
         pipeline.check(self._ports(model))
         limits, cost = self.settings.limits, pipeline.cost(params)
-        tokens = cost.calls * (model.engine.capabilities.max_model_len or 0)
+        tokens = max(cost.completion_tokens, cost.calls * (model.engine.capabilities.max_model_len or 0))
         for spent, allowed, name in (
             (cost.calls, limits.alignment_calls, "alignment_calls"),
             (tokens, limits.alignment_tokens, "alignment_tokens"),

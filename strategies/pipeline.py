@@ -15,7 +15,7 @@ from trimtab.strategies.core.engine import Params, Ports
 from trimtab.strategies.core.errors import ConfigError, EngineFailure, MissingCapability, MissingRole, StrategyError
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt
 from trimtab.strategies.core.roles import Decoder, PromptShaper, Reviser
-from trimtab.strategies.decoding.plain import Plain, PlainConfig
+from trimtab.strategies.decoding.plain import PlainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Pipeline:
     async def shape(self, prompt: Prompt, ctx: RequestContext, on_error: OnError) -> Prompt:
         """The prompt after all shapers. Under `open` a failure is raised too: the caller answers plainly."""
         for config in self.shapers:
-            with _Timed(ctx.trace.begin(config.kind, "shaper")) as step:
+            with _Timed(ctx.trace.begin(config.kind, "shaper"), ctx.trace) as step:
                 try:
                     shaper: PromptShaper = config.build()
                     shaped = await shaper.shape(prompt, ctx.in_step(step))
@@ -128,24 +128,24 @@ class Pipeline:
         self, prompt: Prompt, params: Params, ctx: RequestContext, on_error: OnError
     ) -> AsyncGenerator[Delta, None]:
         """The decoder's deltas; under `degrade` a decoder that fails before its first delta gives way to plain decoding."""
-        with _Timed(ctx.trace.begin(self.decoder.kind, "decoder")) as step:
-            decoder: Decoder = self.decoder.build()
-            begun = False
+        with _Timed(ctx.trace.begin(self.decoder.kind, "decoder"), ctx.trace) as step:
+            plain, begun = isinstance(self.decoder, PlainConfig), False
             try:
+                decoder: Decoder = self.decoder.build()
                 async with aclosing(decoder.decode(prompt, params, ctx.in_step(step))) as deltas:
                     async for delta in deltas:
                         begun = True
                         yield delta
-                step.changed = step.status != "skipped" and not isinstance(decoder, Plain)
+                step.changed = step.status != "skipped" and not plain
                 return
             except Exception as error:
-                if begun or isinstance(decoder, Plain):
+                if begun or plain:
                     told = _as_strategy_error(step, error)
                     step.status, step.reason = "failed", str(told)
                     raise told from error
                 _left_out(step, error, on_error, ctx.trace)
-        async with aclosing(Pipeline().decode(prompt, params, ctx, "closed")) as plain:
-            async for delta in plain:
+        async with aclosing(Pipeline().decode(prompt, params, ctx, "closed")) as deltas:
+            async for delta in deltas:
                 yield delta
 
     async def run(self, prompt: Prompt, params: Params, ctx: RequestContext, on_error: OnError) -> AsyncGenerator[Delta, None]:
@@ -185,7 +185,7 @@ class Pipeline:
                 step.skip("tool call" if draft.calls_tools else "empty draft")
                 continue
             step.status, step.reason = "applied", ""
-            with _Timed(step):
+            with _Timed(step, ctx.trace):
                 reviser: Reviser = config.build()
                 revised = Draft(draft.index)
                 try:
@@ -235,9 +235,10 @@ class Draft:
 
 @dataclass(slots=True)
 class _Timed:
-    """Adds the wall time of a step to its record."""
+    """Adds the wall time of a step to its record, and whether the budget cut it."""
 
     step: Step
+    trace: Trace
     start: float = 0.0
 
     def __enter__(self) -> Step:
@@ -246,6 +247,9 @@ class _Timed:
 
     def __exit__(self, *_: object) -> None:
         self.step.ms += (time.perf_counter() - self.start) * 1000
+        if self.step.status == "applied" and any(meter.cut for meter in self.step.meters.values()):
+            self.step.degrade("cut by alignment.budget.max_tokens")
+            self.trace.warn(f"{self.step.strategy} was cut by alignment.budget.max_tokens")
 
 
 def overall_status(trace: Trace) -> StepStatus:

@@ -15,12 +15,15 @@ class Meter:
     usage: Usage = field(default_factory=Usage)
     last: Usage = field(default_factory=Usage)
     """Counts of the call that ended last."""
+    cut: bool = False
+    """Whether a call was cut by the budget's tokens."""
 
     def add(self, other: "Meter") -> None:
         """Take in the counts of another one."""
         self.calls += other.calls
         self.usage += other.usage
         self.last = other.last if other.calls else self.last
+        self.cut = self.cut or other.cut
 
 
 @dataclass(slots=True)
@@ -52,6 +55,10 @@ class Budget:
             raise DeadlineExceeded("alignment.budget.deadline_ms has passed")
         if self.max_tokens is not None and self.tokens >= self.max_tokens:
             raise BudgetExceeded(f"alignment.budget.max_tokens={self.max_tokens} is spent ({self.tokens} used)")
+
+    def room(self, n: int) -> int | None:
+        """Tokens that each of `n` answers may have, at least 1; None without a limit."""
+        return None if self.max_tokens is None else max(1, (self.max_tokens - self.tokens) // n)
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline, None without one."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from trimtab.strategies.core.budget import Budget, Meter
@@ -54,6 +54,14 @@ class Metered:
         self.budget.spend(usage.total_tokens)
 
 
+def within_budget(params: Params, budget: Budget) -> tuple[Params, bool]:
+    """Parameters whose answers stay inside the budget's tokens, and whether they are shorter than was asked for."""
+    room = budget.room(params.n)
+    if room is None or (params.max_tokens is not None and params.max_tokens <= room):
+        return params, False
+    return replace(params, max_tokens=room, min_tokens=min(params.min_tokens, room)), True
+
+
 async def within_deadline(stream: AsyncGenerator[T, None], budget: Budget) -> AsyncGenerator[T, None]:
     """The stream, cut with DeadlineExceeded at the budget's deadline; closed with its consumer."""
     async with aclosing(stream):
@@ -77,13 +85,14 @@ async def in_time(work: Coroutine[Any, Any, T], budget: Budget) -> T:
         raise DeadlineExceeded("alignment.budget.deadline_ms has passed") from None
 
 
-async def _deltas(stream: AsyncGenerator[Delta, None], metered: Metered) -> AsyncGenerator[Delta, None]:
+async def _deltas(stream: AsyncGenerator[Delta, None], metered: Metered, *, clipped: bool) -> AsyncGenerator[Delta, None]:
     produced, usage = 0, None
     try:
         async with aclosing(within_deadline(stream, metered.budget)) as cut:
             async for delta in cut:
                 produced += len(delta.token_ids)
                 usage = delta.usage or usage
+                metered.meter.cut |= clipped and delta.finish_reason == "length"
                 yield delta
     finally:
         metered.end(usage or Usage(completion_tokens=produced))
@@ -96,7 +105,8 @@ class _Messages:
 
     def chat(self, conversation: Conversation, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         self.metered.begin()
-        return _deltas(self.inner.chat(conversation, params, call), self.metered)
+        held, clipped = within_budget(params, self.metered.budget)
+        return _deltas(self.inner.chat(conversation, held, call), self.metered, clipped=clipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,8 @@ class _Texts:
 
     def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         self.metered.begin()
-        return _deltas(self.inner.complete(text, params, call), self.metered)
+        held, clipped = within_budget(params, self.metered.budget)
+        return _deltas(self.inner.complete(text, held, call), self.metered, clipped=clipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +141,14 @@ class _Tokens:
     async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
         self.metered.begin()
         produced, cached = 0, 0
+        held, clipped = within_budget(params, self.metered.budget)
         try:
-            stream = within_deadline(self.inner.generate(prompt_token_ids, params, call), self.metered.budget)
+            stream = within_deadline(self.inner.generate(prompt_token_ids, held, call), self.metered.budget)
             async with aclosing(stream) as cut:
                 async for delta in cut:
                     produced += len(delta.token_ids)
                     cached = max(cached, delta.cached_tokens)
+                    self.metered.meter.cut |= clipped and delta.finish_reason == "length"
                     yield delta
         finally:
             self.metered.end(Usage(len(prompt_token_ids), produced, cached))

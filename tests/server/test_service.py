@@ -412,6 +412,14 @@ async def test_budget_of_tokens_cuts_the_answer_and_says_so() -> None:
     assert body["alignment"]["status"] == "degraded"
 
 
+async def test_budget_of_tokens_cuts_a_draft_and_says_so() -> None:
+    service = await started(service_of(script=Spy(("word " * 50,))))
+    body = (await service.chat(asking({"strategy": "raw", "budget": {"max_tokens": 10}}))).body
+    assert body["usage"]["completion_tokens"] == 10
+    assert body["alignment"]["status"] == "degraded"
+    assert "max_tokens" in body["alignment"]["warnings"][0]
+
+
 async def test_a_deadline_ends_the_request() -> None:
     import asyncio
 

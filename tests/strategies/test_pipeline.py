@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import ClassVar, Literal
 
 import pytest
 
 from tests.strategies.doubles import BrokenShaperConfig, BuggyShaperConfig, ListEngine, ShoutConfig, context, said
 from trimtab.strategies.core.budget import Budget, Meter
+from trimtab.strategies.core.config import RoleName, StrategyConfig
 from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params, Ports
 from trimtab.strategies.core.errors import (
@@ -18,6 +20,7 @@ from trimtab.strategies.core.errors import (
     StrategyError,
 )
 from trimtab.strategies.core.messages import Delta, Usage
+from trimtab.strategies.core.roles import Decoder
 from trimtab.strategies.decoding.plain import PlainConfig
 from trimtab.strategies.pipeline import OnError, Pipeline, combined, overall_status
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
@@ -123,6 +126,24 @@ def test_steps_of_several_choices_are_one_record() -> None:
     assert whole.status == "skipped"
 
 
+async def test_a_decoder_that_cannot_be_built_gives_way_under_degrade() -> None:
+    class UnbuiltDecoderConfig(StrategyConfig):
+        """Cannot be built."""
+
+        kind: Literal["unbuilt"] = "unbuilt"
+        role: ClassVar[RoleName] = "decoder"
+
+        def build(self) -> Decoder:
+            raise KeyError("a secret detail")
+
+    pipeline = Pipeline(decoder=UnbuiltDecoderConfig())
+    with pytest.raises(EngineFailure, match="unbuilt failed: KeyError"):
+        await texts(pipeline, context(ListEngine(["x"])))
+    ctx = context(ListEngine(["plain answer"]))
+    assert await texts(pipeline, ctx, "degrade") == {0: "plain answer"}
+    assert [step.status for step in ctx.trace.steps] == ["degraded", "applied"]
+
+
 async def test_tool_calls_are_not_revised() -> None:
     class Caller(ListEngine):
         async def chat(self, conversation, params, call):  # type: ignore[no-untyped-def]
@@ -142,6 +163,29 @@ async def test_budget_of_calls() -> None:
     await texts(Pipeline(), ctx)
     with pytest.raises(BudgetExceeded, match="max_calls=1"):
         await texts(Pipeline(), ctx)
+
+
+async def test_no_call_may_take_more_than_the_budget_has_left() -> None:
+    engine = ListEngine(["a b", *"cdefg"])
+    ctx = context(engine, budget=Budget(max_tokens=40), params=Params(max_tokens=100))
+    pipeline = Pipeline.of([ValuePromptConfig(condition="chain_of_thought")])
+    await pipeline.shape(said("hi"), ctx, "closed")
+    assert engine.params[-1].max_tokens == 40
+    await texts(pipeline, ctx, n=5)
+    assert engine.params[-1].max_tokens == (40 - 15) // 5
+
+
+@pytest.mark.parametrize("pipeline", [Pipeline(), Pipeline.of([ShoutConfig()])])
+async def test_an_answer_cut_by_the_budget_is_degraded(pipeline: Pipeline) -> None:
+    class Cut(ListEngine):
+        async def chat(self, conversation, params, call):  # type: ignore[no-untyped-def]
+            yield Delta(0, "cut", "length" if params.max_tokens == 3 else "stop")
+
+    for budget, status in ((Budget(max_tokens=3), "degraded"), (Budget(max_tokens=30), "applied")):
+        ctx = context(Cut([]), budget=budget)
+        await texts(pipeline, ctx)
+        assert overall_status(ctx.trace) == status
+        assert len(ctx.trace.warnings) == (status == "degraded")
 
 
 async def test_deadline_cuts_a_hanging_engine_and_closes_it() -> None:
