@@ -23,6 +23,17 @@ def test_a_terminal_shows_a_bar_for_each_stage() -> None:
     assert "converting x: 512" in stream.getvalue()
 
 
+def test_a_full_bar_ends_its_line_and_is_not_drawn_again() -> None:
+    stream = Terminal()
+    with TerminalProgress(stream) as progress:
+        progress.update("fetching x", 0, 2048)
+        progress.update("fetching x", 2048, 2048)
+        full = stream.getvalue()
+        assert full.endswith("\n")
+        progress.update("fetching x", 2048, 2048)
+    assert stream.getvalue() == full
+
+
 def test_a_log_gets_a_line_for_each_stage() -> None:
     stream = io.StringIO()
     with TerminalProgress(stream) as progress:

@@ -16,7 +16,7 @@ class Progress(Protocol):
     def update(self, stage: str, done: int, total: int | None) -> None:
         """Note that `done` of `total` bytes of `stage` are finished.
 
-        total: None while it is unknown. A new stage name ends the stage before it.
+        total: None while it is unknown. A new stage name ends the stage before it, and so does `done` reaching `total`.
         """
 
 
@@ -51,6 +51,8 @@ class TerminalProgress:
         if self._bar is not None:
             self._bar.total = total
             self._bar.update(done - self._bar.n)
+            if done == total:
+                self.close()
 
     def close(self) -> None:
         """End the open bar, leaving its last state on the screen."""

@@ -1,6 +1,10 @@
-"""What is installed: versions against the ranges this distribution was tested with, and the torchvision that cannot load."""
+"""What is installed: versions against the ranges this distribution was tested with, and the torchvision that cannot load.
+
+Also how the threads of torch wait, which only the environment says.
+"""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -68,3 +72,13 @@ def torchvision_problem() -> str | None:
         return None
     reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return f"torchvision {vision} cannot load beside torch {torch} ({reason[:200]})"
+
+
+def let_threads_sleep() -> None:
+    """Let the CPU threads of torch sleep while they wait for each other, unless OMP_WAIT_POLICY says something else.
+
+    By default they spin. Where another program wants a core too, each of the hundreds of short loops behind a token then
+    waits for a thread that the system has put aside: on two busy cores that was ten times slower. To be called before torch
+    is imported, since OpenMP reads its environment once.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -184,11 +184,20 @@ def _run(settings: "Settings") -> None:
         from trimtab.server.client.child import exit_with_parent
 
         exit_with_parent(int(fd))
-    _warn_of_torchvision(settings)
+    kinds: set[str] = {model.engine.kind for model in settings.models.values()} or {"auto"}
+    _warn_of_torchvision(kinds)
+    _prepare_threads(kinds)
 
     from trimtab.artifacts import TerminalProgress
     from trimtab.server.assembly import build
     from trimtab.server.run import serve as run
+
+    def assemble() -> "Service":
+        service = build(settings, progress=progress)
+        progress.close()
+        for model in service.registry.models.values():
+            typer.echo(f"starting {model.id} on the {model.engine.kind} engine", err=True)
+        return service
 
     def on_ready(url: str, service: "Service") -> None:
         model = next(iter(service.registry.models.values()))
@@ -196,14 +205,22 @@ def _run(settings: "Settings") -> None:
         print(render(Ready(url, model.id, model.engine.kind, strategy, len(settings.keys))), flush=True)
 
     with TerminalProgress() as progress:
-        run(settings, on_ready=on_ready, build=lambda: build(settings, progress=progress))
+        run(settings, on_ready=on_ready, build=assemble)
 
 
-def _warn_of_torchvision(settings: "Settings") -> None:
-    """Name the command that mends a torchvision which would keep a local engine from loading."""
+def _warn_of_torchvision(kinds: set[str]) -> None:
+    """Name the command that mends a torchvision which would keep an engine of these kinds from loading."""
     from trimtab.cli.environment import TORCHVISION_REMEDY, torchvision_problem
 
-    local = {"auto", "transformers", "vllm"}
-    kinds = {model.engine.kind for model in settings.models.values()} or {"auto"}
-    if kinds & local and (problem := torchvision_problem()):
+    if kinds & {"auto", "transformers", "vllm"} and (problem := torchvision_problem()):
         warn(f"{problem}; mend it with: {TORCHVISION_REMEDY}")
+
+
+def _prepare_threads(kinds: set[str]) -> None:
+    """Choose how threads wait, but not for vLLM, which sets up its own."""
+    from importlib.util import find_spec
+
+    from trimtab.cli.environment import let_threads_sleep
+
+    if "transformers" in kinds or ("auto" in kinds and find_spec("vllm") is None):
+        let_threads_sleep()
