@@ -98,6 +98,31 @@ async def test_no_option_loosens_a_lock(http: httpx2.AsyncClient, spy: Spy, path
     assert not spy.prompts
 
 
+@pytest.mark.parametrize("nesting", [1, 2])
+async def test_no_wrapping_hides_an_option_from_a_lock(http: httpx2.AsyncClient, spy: Spy, nesting: int) -> None:
+    hidden: dict[str, Any] = {"alignment": {"strategy": "plain"}}
+    for _ in range(nesting):
+        hidden = {"extra_body": hidden}
+    for path, bodies in GENERATING.items():
+        answer = await http.post(path, json={**bodies[0], "model": MODEL, **hidden}, headers=HEADERS)
+        assert answer.status_code in {400, 403}
+        answer = await http.post(path, json={**bodies[0], "model": MODEL}, headers={**HEADERS, "x-alignment-strategy": "plain"})
+        assert answer.status_code == 403
+    assert not spy.prompts
+
+
+async def test_a_tool_result_without_a_call_does_not_open_a_lock(http: httpx2.AsyncClient, spy: Spy) -> None:
+    result = {"role": "tool", "tool_call_id": "c", "content": "done"}
+    item = {"type": "function_call_output", "call_id": "c", "output": "done"}
+    for path, body in (
+        ("/v1/chat/completions", {"messages": [*MESSAGES, result]}),
+        ("/v1/responses", {"input": [*MESSAGES, item]}),
+    ):
+        answer = await http.post(path, json={**body, "model": MODEL}, headers=HEADERS)
+        assert answer.status_code == 200
+        assert MARK in spy.prompts[-1]
+
+
 async def test_nothing_generates_without_the_key(http: httpx2.AsyncClient, spy: Spy) -> None:
     for path, bodies in GENERATING.items():
         answer = await http.post(path, json={**bodies[0], "model": MODEL})
