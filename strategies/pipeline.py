@@ -12,7 +12,14 @@ from typing import Literal
 from trimtab.strategies.core.config import Cost, RoleName, StrategyConfig, Streaming
 from trimtab.strategies.core.context import RequestContext, Step, StepStatus, Trace
 from trimtab.strategies.core.engine import Params, Ports
-from trimtab.strategies.core.errors import ConfigError, EngineFailure, MissingCapability, MissingRole, StrategyError
+from trimtab.strategies.core.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    EngineFailure,
+    MissingCapability,
+    MissingRole,
+    StrategyError,
+)
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt
 from trimtab.strategies.core.roles import Decoder, PromptShaper, Reviser
 from trimtab.strategies.decoding.plain import PlainConfig
@@ -304,7 +311,12 @@ def _not_reached(config: StrategyConfig) -> Step:
 
 
 def _as_strategy_error(step: Step, error: Exception) -> StrategyError:
-    """The error itself where it is one of ours, else a failure that names the step."""
+    """The error itself where it is one of ours, else a failure that names the step.
+
+    A shaper's own call that does not fit the context window is told as the shaper's: the user's prompt alone might.
+    """
+    if isinstance(error, ContextLengthExceeded) and step.role == "shaper":
+        return ContextLengthExceeded(f"{error} (in a prompt that {step.strategy} has extended)", param=error.param)
     return error if isinstance(error, StrategyError) else EngineFailure(f"{step.strategy} failed: {type(error).__name__}")
 
 

@@ -34,6 +34,7 @@ class PortsWire:
     async def chat(self, body: Mapping[str, Any], call: Call) -> Wire:
         """A `chat.completion` object."""
         refuse_native(body, by=self.by)
+        _refuse_structure(body, self.by)
         params = params_of(body)
         answer = ChatAnswerBuilder(body["model"], logprobs=params.logprobs is not None)
         async with aclosing(_messages(self.ports).chat(conversation_of(body), params, call)) as deltas:
@@ -44,6 +45,7 @@ class PortsWire:
     async def chat_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
         """Chunks as JSON strings."""
         refuse_native(body, by=self.by)
+        _refuse_structure(body, self.by)
         params = params_of(body)
         chunks = ChatChunks(body["model"], include_usage=wants_usage(body), logprobs=params.logprobs is not None)
         async with aclosing(_messages(self.ports).chat(conversation_of(body), params, call)) as deltas:
@@ -56,6 +58,7 @@ class PortsWire:
     async def completion(self, body: Mapping[str, Any], call: Call) -> Wire:
         """A `text_completion` object."""
         refuse_native(body, by=self.by, ignoring=ECHO)
+        _refuse_structure(body, self.by, formats=("text",))
         prompts = [self._ids(prompt) for prompt in prompts_of(body)]
         try:
             async with asyncio.TaskGroup() as group:
@@ -69,6 +72,7 @@ class PortsWire:
     async def completion_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
         """Chunks as JSON strings; prompts are answered one after the other."""
         refuse_native(body, by=self.by, ignoring=ECHO)
+        _refuse_structure(body, self.by, formats=("text",))
         head, usage = _head(body), Usage()
         params, tokens = completion_params(body), _tokens(self.ports)
         for number, ids in enumerate([self._ids(prompt) for prompt in prompts_of(body)]):
@@ -194,6 +198,17 @@ def completion_params(body: Mapping[str, Any]) -> Params:
     """Sampling parameters of a completion body, with OpenAI's default length."""
     params = params_of(body)
     return replace(params, max_tokens=COMPLETION_MAX_TOKENS) if params.max_tokens is None else params
+
+
+def _refuse_structure(body: Mapping[str, Any], by: str, formats: Sequence[str] | None = None) -> None:
+    """Raise RequestRefused for a structure that the ports know nothing of; `formats` = those that a raw prompt may have."""
+    kind = (body.get("response_format") or {}).get("type", "text")
+    refused = {
+        "structured_outputs": bool(body.get("structured_outputs")),
+        "response_format": formats is not None and kind not in formats,
+    }
+    for name in (name for name, is_asked in refused.items() if is_asked):
+        raise RequestRefused(f"{name}: {by} cannot honour it here", param=name, code="unsupported_parameter")
 
 
 def _head(body: Mapping[str, Any]) -> Wire:

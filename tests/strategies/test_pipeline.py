@@ -14,6 +14,7 @@ from trimtab.strategies.core.engine import Params, Ports
 from trimtab.strategies.core.errors import (
     BudgetExceeded,
     ConfigError,
+    ContextLengthExceeded,
     DeadlineExceeded,
     EngineFailure,
     MissingCapability,
@@ -142,6 +143,18 @@ async def test_a_decoder_that_cannot_be_built_gives_way_under_degrade() -> None:
     ctx = context(ListEngine(["plain answer"]))
     assert await texts(pipeline, ctx, "degrade") == {0: "plain answer"}
     assert [step.status for step in ctx.trace.steps] == ["degraded", "applied"]
+
+
+async def test_a_shapers_own_call_that_does_not_fit_names_the_shaper() -> None:
+    class Small(ListEngine):
+        async def chat(self, conversation, params, call):  # type: ignore[no-untyped-def]
+            raise ContextLengthExceeded("the prompt has 900 tokens", param="messages")
+            yield
+
+    pipeline = Pipeline.of([ValuePromptConfig(condition="chain_of_thought")])
+    with pytest.raises(ContextLengthExceeded, match=r"900 tokens .* value_prompt") as caught:
+        await pipeline.shape(said("hi"), context(Small([])), "closed")
+    assert caught.value.param == "messages"
 
 
 async def test_tool_calls_are_not_revised() -> None:

@@ -170,3 +170,17 @@ async def test_a_strategy_for_conversations_is_refused_by_name() -> None:
                 model=MODEL, prompt="a", extra_body={"alignment": {"strategy": "value_prompt"}}
             )
     assert "value_prompt" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"response_format": {"type": "json_object"}}, {"structured_outputs": {"regex": "a+"}}],
+    ids=lambda field: next(iter(field)),
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_structure_that_nobody_keeps_is_refused(field: dict[str, Any], stream: bool) -> None:
+    async with serving(scripted()) as server:
+        answer = await server.http.post("/v1/completions", json={"model": MODEL, "prompt": "x", "stream": stream, **field})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == next(iter(field))
+    assert answer.json()["error"]["code"] == "unsupported_parameter"
