@@ -97,16 +97,17 @@ async def speed(path: Path, args: argparse.Namespace) -> list[Comparison]:
     await engine.start()
     dtype = "auto" if args.dtype == "auto" else getattr(torch, args.dtype)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()
+    model.generation_config.eos_token_id = None
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     tokenizer.pad_token_id = 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    fixed = GenerationConfig(
-        max_new_tokens=args.new_tokens, do_sample=False, eos_token_id=None, pad_token_id=tokenizer.pad_token_id
-    )
+    fixed = GenerationConfig(max_new_tokens=args.new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
 
     def generate(prompts: list[str]) -> None:
         batch = tokenizer(prompts, return_tensors="pt", padding=True)
         with torch.inference_mode():
-            model.generate(**batch, generation_config=fixed)
+            whole = model.generate(**batch, generation_config=fixed)
+        if whole.shape[1] != batch.input_ids.shape[1] + args.new_tokens:
+            raise SystemExit(f"generate gave {whole.shape[1] - batch.input_ids.shape[1]} tokens, not {args.new_tokens}")
 
     async def one(ids: list[int], number: int) -> int:
         params = Params(max_tokens=args.new_tokens, temperature=0.0, ignore_eos=True)
@@ -117,6 +118,7 @@ async def speed(path: Path, args: argparse.Namespace) -> list[Comparison]:
         if set(counts) != {args.new_tokens}:
             raise SystemExit(f"the engine gave {counts} tokens, not {args.new_tokens} each")
 
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
     comparisons = []
     for sequences in args.sequences:
         ours: list[float] = []
@@ -126,9 +128,9 @@ async def speed(path: Path, args: argparse.Namespace) -> list[Comparison]:
             order: list[Callable[[], Any]] = [lambda p=prompts: serve(p), lambda p=prompts: asyncio.to_thread(generate, p)]
             seconds = [0.0, 0.0]
             for which in (0, 1) if number % 2 else (1, 0):
-                begin = time.perf_counter()
+                begin = clock()
                 await order[which]()
-                seconds[which] = time.perf_counter() - begin
+                seconds[which] = clock() - begin
             if number:
                 ours.append(sequences * args.new_tokens / seconds[0])
                 theirs.append(sequences * args.new_tokens / seconds[1])
@@ -166,6 +168,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     parser.add_argument("--start-rounds", type=int, default=5, help="interleaved starts, 0 = none (default 5)")
     parser.add_argument("--threads", type=int, help="CPU threads of both (default torch's own)")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU seconds, for busy machines; use with --threads 1"
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     args = parser.parse_args()
     if args.model:

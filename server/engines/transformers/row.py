@@ -82,11 +82,6 @@ class Row:
         self._detokenizer = Detokenizer(decode, job.prompt)
         self._stops = StopText(job.sampling.stop)
 
-    @property
-    def length(self) -> int:
-        """Tokens whose keys and values are known once the last one chosen has been fed: prompt and output but that one."""
-        return len(self.job.prompt) + len(self.output) - 1
-
     def accept(self, choice: Choice) -> TokenDelta:
         """The delta of a newly chosen id; its finish_reason tells whether the row has ended."""
         first = not self.output

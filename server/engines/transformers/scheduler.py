@@ -144,7 +144,7 @@ class Scheduler:
             self._batch.leave(ended)
         if self._group and all(row.job.ended for row in self._group.all_rows):
             self._group = self._prefill = None
-        if self._scoring and all(job.ended for job in self._scored):
+        if self._scored and all(job.ended for job in self._scored):
             self._scored, self._scoring = [], None
 
     def _admit(self) -> None:
