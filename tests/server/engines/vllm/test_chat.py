@@ -212,5 +212,5 @@ async def test_a_stream_raises_before_its_first_chunk(engine: VllmEngine) -> Non
 
 
 async def test_vllm_wakes_no_silenced_logger(engine: VllmEngine) -> None:
-    """vLLM configures logging when it is imported; content loggers must stay silent."""
+    """vLLM configures logging when an engine is made; content loggers must stay silent."""
     assert logging.getLogger("test.silenced").disabled
