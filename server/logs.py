@@ -20,11 +20,11 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("trimtab_request_id", default=No
 STARTED_AT: ContextVar[float] = ContextVar("trimtab_started_at", default=0.0)
 """When it came, on `time.perf_counter()`."""
 
-CONTENT = logging.getLogger("trimtab.content")
 NEVER = logging.CRITICAL + 1
 """A level that nothing reaches; `disabled` would not do, because libraries that configure logging set it back."""
+CONTENT = logging.getLogger("trimtab.content")
 """What was asked and answered; off until `configure` turns it on."""
-CONTENT.disabled = True
+CONTENT.setLevel(NEVER)
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 

@@ -60,7 +60,7 @@ def dotted(loc: Sequence[int | str], body: Any) -> str:
             here = here.get(part)
         elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
             here = here[part]
-        elif here is not None and position > 0:
+        elif body is not None and position > 0:
             continue
         path.append(bounded(str(part), 100))
     return ".".join(path)

@@ -368,3 +368,10 @@ def test_a_flood_of_wrong_members_is_refused_at_the_first(fields: dict[str, Any]
 def test_stops_of_the_wrong_type_are_no_affair_of_the_caps() -> None:
     for stop in (5, True, [1], [None], {"a": 1}):
         check_caps({"stop": stop}, Limits())
+
+
+@pytest.mark.parametrize("prompt", [None, 5, True])
+def test_a_prompt_of_the_wrong_type_is_named_as_the_client_calls_it(prompt: object) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        completion_body({"model": "m", "prompt": prompt})
+    assert caught.value.param == "prompt"
