@@ -15,8 +15,8 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_a_bar_for_each_stage() -> None:
     stream = Terminal()
     with TerminalProgress(stream) as progress:
-        progress.update("fetching x", 0, 2048)
-        progress.update("fetching x", 2048, 2048)
+        progress.update("fetching x", 0, 2000)
+        progress.update("fetching x", 2000, 2000)
         progress.update("converting x", 512, None)
     assert "fetching x: 100%" in stream.getvalue()
     assert "2.00k/2.00k" in stream.getvalue()
@@ -26,11 +26,11 @@ def test_a_terminal_shows_a_bar_for_each_stage() -> None:
 def test_a_full_bar_ends_its_line_and_is_not_drawn_again() -> None:
     stream = Terminal()
     with TerminalProgress(stream) as progress:
-        progress.update("fetching x", 0, 2048)
-        progress.update("fetching x", 2048, 2048)
+        progress.update("fetching x", 0, 2000)
+        progress.update("fetching x", 2000, 2000)
         full = stream.getvalue()
         assert full.endswith("\n")
-        progress.update("fetching x", 2048, 2048)
+        progress.update("fetching x", 2000, 2000)
     assert stream.getvalue() == full
 
 

@@ -44,7 +44,7 @@ class TerminalProgress:
             self.close()
             self._stage = stage
             if self._stream.isatty():
-                self._bar = tqdm(desc=stage, total=total, unit="B", unit_scale=True, unit_divisor=1024, file=self._stream)
+                self._bar = tqdm(desc=stage, total=total, unit="B", unit_scale=True, file=self._stream)
             else:
                 self._stream.write(f"{stage}\n")
                 self._stream.flush()

@@ -61,7 +61,7 @@ def render(ready: Ready) -> str:
         f"  Auth      {auth}\n"
         f"  Docs      {base}/docs\n\n"
         f"  curl{socket} {base}/v1/chat/completions -H 'Content-Type: application/json'{header} \\\n"
-        f'    -d \'{{"model": "{ready.model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}\'\n'
+        f'    -d \'{{"model": "{ready.model}", "max_tokens": 60, "messages": [{{"role": "user", "content": "Hello!"}}]}}\'\n'
     )
 
 
