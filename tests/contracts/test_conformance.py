@@ -19,7 +19,13 @@ TOOLS = [
         "function": {
             "name": "weather",
             "description": "The weather of a town",
-            "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
+            "strict": True,
+            "parameters": {
+                "type": "object",
+                "properties": {"town": {"type": "string", "maxLength": 12}},
+                "required": ["town"],
+                "additionalProperties": False,
+            },
         },
     }
 ]
@@ -109,7 +115,7 @@ def tools(client: openai.OpenAI, live: Live) -> None:
     said = chat(client, live, tools=TOOLS, tool_choice=choice, max_completion_tokens=60)
     calls = said.choices[0].message.tool_calls or []
     assert calls[0].function.name == "weather"  # type: ignore[union-attr]
-    assert isinstance(json.loads(calls[0].function.arguments), dict)  # type: ignore[union-attr]
+    assert set(json.loads(calls[0].function.arguments)) == {"town"}  # type: ignore[union-attr]
 
 
 def json_schema(client: openai.OpenAI, live: Live) -> None:

@@ -81,9 +81,7 @@ def texts(engine: Engine) -> TextPort:
 
 def tokens(engine: Engine) -> TokensPort:
     if engine.kind == "upstream" and engine.ports.tokens is None:
-        pytest.skip(
-            "this upstream has no token level; vLLM's own server: tests/server/engines/upstream/test_vllm_server.py"
-        )
+        pytest.skip("this upstream has no token level; vLLM's own server: tests/server/engines/upstream/test_vllm_server.py")
     assert engine.ports.tokens is not None
     return engine.ports.tokens
 
