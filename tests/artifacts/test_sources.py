@@ -102,7 +102,12 @@ def test_offline_asks_nobody(cache: Path) -> None:
 def test_gated_terms_are_shown_before_anything_is_fetched(cache: Path) -> None:
     with pytest.raises(LicenceNotAccepted) as caught:
         resolve("gemma3-270m-base")
-    for part in ("Gemma Terms of Use", "https://ai.google.dev/gemma/terms", "--accept-licence", "TRIMTAB_ACCEPT_LICENCE=gemma"):
+    for part in (
+        "Gemma Terms of Use",
+        "https://ai.google.dev/gemma/terms",
+        "--accept-licence gemma",
+        "TRIMTAB_ACCEPT_LICENCE=gemma",
+    ):
         assert part in str(caught.value)
     assert not cache.exists()
 

@@ -169,7 +169,7 @@ def _require_licence(entry: CatalogueEntry, accepted: frozenset[str]) -> None:
     found = f" (it is {in_environment!r})" if in_environment else ""
     raise LicenceNotAccepted(
         f"{entry.title} comes under the {entry.licence}: {entry.licence_url}\n"
-        f"Read them; if you accept them, say so once with `--accept-licence` or with "
+        f"Read them; if you accept them, say so once with `--accept-licence {entry.gated_licence}` or with "
         f"TRIMTAB_ACCEPT_LICENCE={entry.gated_licence} in the environment{found}"
     )
 

@@ -196,7 +196,7 @@ def _run(settings: "Settings") -> None:
         service = build(settings, progress=progress)
         progress.close()
         for model in service.registry.models.values():
-            typer.echo(f"starting {model.id} on the {model.engine.kind} engine", err=True)
+            typer.echo(f"starting the {model.engine.kind} engine for {model.id}", err=True)
         return service
 
     def on_ready(url: str, service: "Service") -> None:
