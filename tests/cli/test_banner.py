@@ -38,3 +38,10 @@ def test_everything_else_is_reachable_and_warned_about(host: str) -> None:
     http = HttpConfig(host=host)
     assert host in (exposure_warning(Settings(http=http)) or "")
     assert exposure_warning(Settings(http=http, keys=(KeyConfig(name="k", sha256="0" * 64),))) is None
+
+
+def test_a_model_without_conversations_is_shown_with_a_raw_prompt() -> None:
+    text = render(Ready("http://127.0.0.1:8000", "m", "transformers", None, 0, chats=False))
+    assert "/v1/completions" in text
+    assert '"prompt"' in text
+    assert "chat/completions" not in text

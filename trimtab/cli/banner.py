@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from trimtab.server.settings import Settings
 
 
+_CHAT = '"messages": [{"role": "user", "content": "Hello!"}]'
+_RAW = '"prompt": "Once upon a time"'
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A server that has become ready."""
@@ -24,6 +28,8 @@ class Ready:
     """The default strategy, None where requests pass through."""
     keys: int
     """How many keys there are; 0 = open."""
+    chats: bool = True
+    """Whether it answers conversations; a base model continues raw prompts only."""
 
 
 def is_loopback(host: str) -> bool:
@@ -52,6 +58,7 @@ def render(ready: Ready) -> str:
     auth = f"{ready.keys} API key{'s' if ready.keys > 1 else ''}" if ready.keys else "off, no API key is asked for"
     header = " -H 'Authorization: Bearer YOUR_KEY'" if ready.keys else ""
     socket = f" --unix-socket {ready.url.removeprefix('unix:')}" if unix else ""
+    path, asked = ("chat/completions", _CHAT) if ready.chats else ("completions", _RAW)
     return (
         f"Trimtab {VERSION} is ready.\n\n"
         f"  URL       {ready.url if unix else base + '/v1'}\n"
@@ -60,8 +67,8 @@ def render(ready: Ready) -> str:
         f"  Strategy  {strategy}\n"
         f"  Auth      {auth}\n"
         f"  Docs      {base}/docs\n\n"
-        f"  curl{socket} {base}/v1/chat/completions -H 'Content-Type: application/json'{header} \\\n"
-        f'    -d \'{{"model": "{ready.model}", "max_tokens": 60, "messages": [{{"role": "user", "content": "Hello!"}}]}}\'\n'
+        f"  curl{socket} {base}/v1/{path} -H 'Content-Type: application/json'{header} \\\n"
+        f'    -d \'{{"model": "{ready.model}", "max_tokens": 60, {asked}}}\'\n'
     )
 
 

@@ -202,7 +202,8 @@ def _run(settings: "Settings") -> None:
     def on_ready(url: str, service: "Service") -> None:
         model = next(iter(service.registry.models.values()))
         strategy = settings.defaults.strategy if model.strategy is None else model.strategy
-        print(render(Ready(url, model.id, model.engine.kind, strategy, len(settings.keys))), flush=True)
+        chats = model.engine.ports.messages is not None
+        print(render(Ready(url, model.id, model.engine.kind, strategy, len(settings.keys), chats)), flush=True)
 
     with TerminalProgress() as progress:
         run(settings, on_ready=on_ready, build=assemble)

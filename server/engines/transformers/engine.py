@@ -65,13 +65,14 @@ class TransformersEngine:
 
     @property
     def ports(self) -> Ports:
-        """Messages, text and tokens."""
-        return Ports(messages=self, text=self, tokens=self, capabilities=self.capabilities)
+        """Text and tokens; messages where the model has a chat template."""
+        chats = self._runtime is None or self._runtime.prompts.has_template
+        return Ports(messages=self if chats else None, text=self, tokens=self, capabilities=self.capabilities)
 
     @property
     def wire(self) -> WireFace:
         """The face made from the ports."""
-        return PortsWire(self.ports, self.tokenizer, self)
+        return PortsWire(Ports(self, self, self, capabilities=self.capabilities), self.tokenizer, self)
 
     @property
     def tokenizer(self) -> TokenizerFace:

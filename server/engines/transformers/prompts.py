@@ -36,8 +36,8 @@ class PromptEncoder:
         """The ids of message objects; `how` as in `ChatEncoder.encode`. Raises RequestRefused."""
         if not self.has_template:
             raise RequestRefused(
-                f"{self._name} is a base model: it has no chat template, so a conversation cannot be rendered. Choose a "
-                "strategy that writes raw text (for example urial), use /v1/completions, or configure a chat_template for it.",
+                f"{self._name} is a base model: it has no chat template, so a conversation cannot be rendered. Use "
+                "/v1/completions, or configure a chat_template for it.",
                 param="messages",
             )
         return self._encoder.encode(messages, **how).ids
