@@ -13,7 +13,7 @@ from schemathesis.generation import GenerationMode
 
 from tests.contracts.servers import Live, serving
 
-EXAMPLES = int(os.environ.get("TRIMTAB_SCHEMA_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("TRIMTAB_SCHEMA_EXAMPLES", "15"))
 """Examples an operation and mode; the slow check of a release raises it."""
 
 
