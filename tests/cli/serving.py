@@ -87,7 +87,11 @@ class Terminal:
 
     def __init__(self, *arguments: str) -> None:
         self._master, slave = pty.openpty()
-        code = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from trimtab.cli import main; main()"
+        # A shell that runs the tests in the background has them ignore SIGINT, and children inherit that.
+        code = (
+            "import fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "signal.signal(signal.SIGINT, signal.default_int_handler); from trimtab.cli import main; main()"
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             stdin=slave,
