@@ -1,4 +1,4 @@
-"""One server an engine for the whole run; each is started when the first test asks for it."""
+"""One server an engine for each suite; it is started when the first test asks for it and ended with the last."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ def configuration(engine: EngineName, upstream: str | None = None) -> dict[str, 
     return {"models": {MODEL: {"source": MODEL, "engine": engines[engine]}}, "pipelines": {"careful": ["value_prompt"]}}
 
 
-@pytest.fixture(scope="session", params=[pytest.param(e, marks=pytest.mark.vllm if e == "vllm" else ()) for e in ENGINES])
+@pytest.fixture(scope="module", params=[pytest.param(e, marks=pytest.mark.vllm if e == "vllm" else ()) for e in ENGINES])
 def live(request: pytest.FixtureRequest) -> Iterator[Live]:
     """A server of each engine in turn; the upstream is a scripted server of its own."""
     engine: EngineName = request.param

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from trimtab.server.engines.vllm import VllmEngine
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import EngineUnavailable
 from trimtab.strategies.core.messages import Conversation
+
+if TYPE_CHECKING:
+    import psutil
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
 
@@ -23,15 +27,19 @@ async def until(engine: VllmEngine, state: str) -> None:
 
 
 def processes() -> dict[str, int]:
-    """Engine processes below this one: title -> process id."""
+    """Processes of this process's own engine: title -> process id. A server that is a child has engines of its own."""
     import psutil
 
     found = {}
-    for process in psutil.Process().children(recursive=True):
-        title = " ".join(process.cmdline())
-        if title.startswith("VLLM::"):
-            found[title.split("_")[0].strip()] = process.pid
+    for child in psutil.Process().children():
+        for process in (child, *child.children(recursive=True)) if _title(child).startswith("VLLM::") else ():
+            if _title(process).startswith("VLLM::"):
+                found[_title(process).split("_")[0].strip()] = process.pid
     return found
+
+
+def _title(process: "psutil.Process") -> str:
+    return " ".join(process.cmdline())
 
 
 @pytest.mark.parametrize("title", ["VLLM::EngineCore", "VLLM::Worker"])
