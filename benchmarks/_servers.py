@@ -113,7 +113,7 @@ class Server:
                 if self._process.poll() is not None or time.perf_counter() - begin > START_TIMEOUT_S:
                     log.seek(0)
                     raise RuntimeError(f"{self.name} did not start:\n{log.read().decode()[-3000:]}")
-                time.sleep(0.02)
+                time.sleep(0.02)  # another process's readiness: there is no event to wait for
         except BaseException:
             self.__exit__(None, None, None)
             raise

@@ -20,7 +20,7 @@ from trimtab.strategies.core.errors import (
     MissingRole,
     StrategyError,
 )
-from trimtab.strategies.core.messages import Conversation, Delta, Prompt
+from trimtab.strategies.core.messages import Delta, Prompt
 from trimtab.strategies.core.roles import Decoder, PromptShaper, Reviser
 from trimtab.strategies.decoding.plain import PlainConfig
 
@@ -145,7 +145,7 @@ class Pipeline:
                         yield delta
                 step.changed = step.status != "skipped" and not plain
                 return
-            except Exception as error:
+            except Exception as error:  # as in shape: anybody's plug-in
                 if begun or plain:
                     told = _as_strategy_error(step, error)
                     step.status, step.reason = "failed", str(told)
@@ -318,10 +318,3 @@ def _as_strategy_error(step: Step, error: Exception) -> StrategyError:
     if isinstance(error, ContextLengthExceeded) and step.role == "shaper":
         return ContextLengthExceeded(f"{error} (in a prompt that {step.strategy} has extended)", param=error.param)
     return error if isinstance(error, StrategyError) else EngineFailure(f"{step.strategy} failed: {type(error).__name__}")
-
-
-def as_conversation(prompt: Prompt) -> Conversation:
-    """What was asked, for judges and revisers."""
-    if isinstance(prompt, Conversation):
-        return prompt.original
-    return prompt.asked or Conversation(())

@@ -49,7 +49,7 @@ class Identity:
 
         try:
             await self._app(scope, receive, sending)
-        except Exception as error:
+        except Exception as error:  # the request's border: a bug becomes a 500, or breaks off an answer that has begun
             logger.exception("%s %s failed", scope["method"], _shown(scope))
             if status:
                 raise

@@ -180,7 +180,7 @@ class VllmEngine:
             raise EngineFailure(NOT_STARTED)
         try:
             return self._latest.serving.render(body, safe=self._latest.is_forged(body))
-        except Exception as error:
+        except Exception as error:  # vLLM's renderer raises what a template or tokenizer raises
             raise from_exception(error, dead=False, prompt="messages") from error
 
     def _check(self, body: Mapping[str, Any]) -> None:

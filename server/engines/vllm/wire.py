@@ -33,7 +33,7 @@ def translated(supervisor: Supervisor[Runtime], runtime: Runtime, prompt: str) -
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # the border to vLLM: whatever it raises becomes an error of our tree
         dead = runtime.dead
         if dead:
             supervisor.suspect(runtime, "an engine process ended")
