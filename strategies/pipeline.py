@@ -48,6 +48,7 @@ class Pipeline:
                     "the order is shapers, then one decoder, then revisers",
                     param=param,
                 )
+        _check_raw(steps, param)
         decoders = [step for step in steps if step.role == "decoder"]
         if len(decoders) > 1:
             names = ", ".join(step.kind for step in decoders)
@@ -107,7 +108,7 @@ class Pipeline:
         """Raise MissingCapability or MissingRole where these engines cannot run it."""
         policy = engines["policy"]
         for step in self.steps:
-            missing = sorted(step.requires - policy.names())
+            missing = sorted(step.needs() - policy.names())
             if missing:
                 raise MissingCapability(
                     f"{step.kind} needs the engine's {' and '.join(missing)} port; this engine has "
@@ -283,6 +284,23 @@ def beyond(wish: Pipeline, lock: Pipeline) -> Pipeline | None:
     if wish.decoder != lock.decoder or wish.revisers[:after] != lock.revisers:
         return None
     return Pipeline(wish.shapers[:before], revisers=wish.revisers[after:])
+
+
+def _check_raw(steps: Sequence[StrategyConfig], param: str) -> None:
+    """Raise ConfigError where a step that works on conversations only would meet a raw prompt.
+
+    Revisers are free: they see the conversation that was asked, whatever was rendered of it.
+    """
+    raw: StrategyConfig | None = None
+    for step in steps:
+        if raw is not None and step.role != "reviser" and not step.accepts_text:
+            raise ConfigError(
+                f"{step.kind} cannot come after {raw.kind}: {raw.kind} renders a raw prompt, and {step.kind} works on "
+                f"conversations; put {raw.kind} behind the other shapers",
+                param=param,
+            )
+        if step.role == "shaper" and step.renders_text():
+            raw = step
 
 
 def _left_out(step: Step, error: Exception, on_error: OnError, trace: Trace) -> None:

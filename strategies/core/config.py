@@ -43,6 +43,14 @@ class StrategyConfig(BaseModel):
     source: ClassVar[str] = ""
     """Authors, year, arXiv id and place of the method."""
 
+    def needs(self) -> frozenset[PortName]:
+        """Ports of the policy engine that these parameters need."""
+        return self.requires
+
+    def renders_text(self) -> bool:
+        """Whether a shaper turns a conversation into a raw prompt: what follows it must accept one."""
+        return False
+
     def locked(self) -> Self:
         """Its form in a locked pipeline: nothing a client can write may make it skip, unless the operator said so."""
         return self

@@ -11,6 +11,7 @@ from trimtab.strategies.core.budget import Budget, Meter
 from trimtab.strategies.core.engine import Call, Params, Ports
 from trimtab.strategies.core.errors import MissingRole
 from trimtab.strategies.core.metering import Metered
+from trimtab.strategies.core.stores import Corpora, TextEncoder
 
 TraceLevel = Literal["none", "summary", "full"]
 StepStatus = Literal["applied", "skipped", "degraded", "failed"]
@@ -114,8 +115,10 @@ class RequestContext:
     """Where a strategy's randomness starts; the request's own seed, or one drawn for it."""
     cache_salt: str | None = None
     priority: int = 0
-    resources: Mapping[str, Any] = field(default_factory=dict)
-    """Stores a strategy may read (corpora by name, encoders)."""
+    corpora: Corpora | None = None
+    """Norms and demonstrations; None where the server keeps none."""
+    encoder: TextEncoder | None = None
+    """Embeds texts; None where the server has no encoder."""
 
     def engine(self, role: str = "policy") -> Ports:
         """The metered engine of a role; judges fall back to the policy. Raises MissingRole."""

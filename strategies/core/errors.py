@@ -3,6 +3,7 @@
 StrategyError
 ├── ConfigError              a strategy or its parameters make no sense           (unknown_strategy, invalid_value)
 │   ├── UnknownStrategy
+│   ├── CorpusNotFound       no corpus of that name
 │   ├── MissingCapability    the engine lacks a port the pipeline needs
 │   └── MissingRole          a strategy needs an engine nobody configured
 ├── RequestRefused           this request cannot be honoured                       (names the field)
@@ -39,6 +40,13 @@ class UnknownStrategy(ConfigError):
 
     def __init__(self, message: str, *, param: str = "alignment.strategy") -> None:
         super().__init__(message, param=param, code="unknown_strategy")
+
+
+class CorpusNotFound(ConfigError):
+    """No corpus of that name."""
+
+    def __init__(self, message: str, *, param: str = "alignment.strategy") -> None:
+        super().__init__(message, param=param, code="corpus_not_found")
 
 
 class MissingCapability(ConfigError):

@@ -1,15 +1,16 @@
 """Doubles for strategies: an engine that answers from a list, and configurations that fail or revise on purpose."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from trimtab.strategies.core.budget import Budget
 from trimtab.strategies.core.config import Cost, RoleName, StrategyConfig, Streaming
 from trimtab.strategies.core.context import RequestContext, Step, Trace
-from trimtab.strategies.core.engine import Call, Capabilities, Params, Ports
+from trimtab.strategies.core.engine import Call, Capabilities, MessagesPort, Params, Ports
 from trimtab.strategies.core.errors import EngineFailure
-from trimtab.strategies.core.messages import Conversation, Delta, Message, Prompt, Usage
+from trimtab.strategies.core.messages import Conversation, Delta, Message, Prompt, Segment, Text, Usage
+from trimtab.strategies.core.stores import Corpora, TextEncoder
 
 
 @dataclass
@@ -36,16 +37,29 @@ class ListEngine:
 
 
 def context(
-    engine: ListEngine, *, budget: Budget | None = None, params: Params | None = None, prefill: bool = True
+    engine: MessagesPort | None = None,
+    *,
+    budget: Budget | None = None,
+    params: Params | None = None,
+    prefill: bool = True,
+    policy: Ports | None = None,
+    roles: Mapping[str, Ports] | None = None,
+    corpora: Corpora | None = None,
+    encoder: TextEncoder | None = None,
+    seed: int = 0,
 ) -> RequestContext:
-    step = Step("test", "shaper")
+    """A request's context. `engine` is a policy that answers conversations; `policy` gives all its ports instead."""
+    own = policy or Ports(messages=engine, capabilities=Capabilities(prefill=prefill))
     return RequestContext(
         request_id="req-1",
-        engines={"policy": Ports(messages=engine, capabilities=Capabilities(prefill=prefill))},
+        engines={"policy": own, **(roles or {})},
         params=params or Params(),
         budget=budget or Budget(),
         trace=Trace("trace-1"),
-        step=step,
+        step=Step("test", "shaper"),
+        seed=seed,
+        corpora=corpora,
+        encoder=encoder,
     )
 
 
@@ -64,6 +78,22 @@ class BrokenShaperConfig(StrategyConfig):
 
     async def shape(self, prompt: Prompt, ctx: RequestContext) -> Prompt:
         raise EngineFailure("the shaper broke")
+
+
+class RawShaperConfig(StrategyConfig):
+    """Renders a raw prompt."""
+
+    kind: Literal["raw_shaper"] = "raw_shaper"
+    role: ClassVar[RoleName] = "shaper"
+
+    def renders_text(self) -> bool:
+        return True
+
+    def build(self) -> "RawShaperConfig":
+        return self
+
+    async def shape(self, prompt: Prompt, ctx: RequestContext) -> Prompt:
+        return Text((Segment("content", "raw"),))
 
 
 class BuggyShaperConfig(BrokenShaperConfig):

@@ -6,7 +6,15 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from tests.strategies.doubles import BrokenShaperConfig, BuggyShaperConfig, ListEngine, ShoutConfig, context, said
+from tests.strategies.doubles import (
+    BrokenShaperConfig,
+    BuggyShaperConfig,
+    ListEngine,
+    RawShaperConfig,
+    ShoutConfig,
+    context,
+    said,
+)
 from trimtab.strategies.core.budget import Budget, Meter
 from trimtab.strategies.core.config import RoleName, StrategyConfig
 from trimtab.strategies.core.context import RequestContext, Step
@@ -42,6 +50,12 @@ def test_shapers_come_before_revisers() -> None:
 def test_one_decoder_only() -> None:
     with pytest.raises(ConfigError, match="exactly one decoder"):
         Pipeline.of([PlainConfig(), PlainConfig()])
+
+
+def test_a_shaper_of_conversations_cannot_meet_a_raw_prompt() -> None:
+    with pytest.raises(ConfigError, match="value_prompt cannot come after raw_shaper"):
+        Pipeline.of([RawShaperConfig(), ValuePromptConfig()])
+    assert Pipeline.of([ValuePromptConfig(), RawShaperConfig(), PlainConfig(), ShoutConfig()]).names
 
 
 async def test_every_choice_is_revised() -> None:

@@ -1,0 +1,1 @@
+"""Judging: how good an answer is, in a number; what decoders search by and revisers accept by."""
