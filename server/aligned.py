@@ -1,7 +1,8 @@
 """One aligned request: shape, answer on the engine's native path or through the pipeline, and give account of it."""
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,7 @@ class AlignedChat:
             try:
                 wire = await self._answered(prompt, self.pipeline)
             except ContextLengthExceeded as error:
-                raise self._with_overhead(error, prompt) from error
+                raise await self._with_overhead(error, prompt) from error
         except StrategyError as error:
             wire = await self._answered(self._plain_after(error), Pipeline())
         return {**wire, "usage": self.account.usage(), "alignment": self.account.wire()}
@@ -64,7 +65,7 @@ class AlignedChat:
                         yield chunk
                 return
             except ContextLengthExceeded as error:
-                raise self._with_overhead(error, prompt) from error
+                raise await self._with_overhead(error, prompt) from error
         except StrategyError as error:
             if begun:
                 raise
@@ -73,13 +74,21 @@ class AlignedChat:
             async for chunk in chunks:
                 yield chunk
 
-    def _with_overhead(self, error: ContextLengthExceeded, prompt: Prompt) -> ContextLengthExceeded:
-        """The same error, telling how much of the prompt is the pipeline's own."""
-        tokenizer = self.engine.tokenizer
-        if tokenizer is None or not isinstance(prompt, Conversation):
-            return ContextLengthExceeded(f"{error} (the prompt includes what {', '.join(self.pipeline.names)} added)")
-        own = len(tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})) - len(tokenizer.tokenize_chat(self.body))
-        return ContextLengthExceeded(f"{error} ({own} of the prompt's tokens were added by {', '.join(self.pipeline.names)})")
+    async def _with_overhead(self, error: ContextLengthExceeded, prompt: Prompt) -> ContextLengthExceeded:
+        """The same error, telling how much of the prompt is the pipeline's own; the tokenizer may be another server's."""
+        names, tokenizer = ", ".join(self.pipeline.names), self.engine.tokenizer
+        ids = self._prompt_ids(prompt)
+        if tokenizer is None or ids is None:
+            return ContextLengthExceeded(f"{error} (the prompt includes what {names} added)")
+        own = await asyncio.to_thread(lambda: len(ids()) - len(tokenizer.tokenize_chat(self.body)))
+        return ContextLengthExceeded(f"{error} ({own} of the prompt's tokens were added by {names})")
+
+    def _prompt_ids(self, prompt: Prompt) -> Callable[[], Sequence[int]] | None:
+        """How the ids of a shaped prompt are had; None where the engine shows no tokenizer."""
+        tokenizer, tokens = self.engine.tokenizer, self.engine.ports.tokens
+        if isinstance(prompt, Conversation):
+            return (lambda: tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})) if tokenizer else None
+        return (lambda: tokens.encode_text(prompt)) if tokens else None
 
     def _plain_after(self, error: StrategyError) -> Prompt:
         """The user's own prompt for an unaligned answer under `open`; raises the error where that is not allowed or no help."""
