@@ -99,6 +99,20 @@ class Encoder:
             ids = tokenizer(list(texts), add_special_tokens=True, verbose=False, **options)["input_ids"]
         return [list(sequence) for sequence in ids]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a text lies, characters from and up to; special tokens left out."""
+        with self._lock:
+            tokenizer = self._loaded.tokenizer
+            if not tokenizer.is_fast:  # it cannot say: count characters, of which there are never fewer
+                return [(index, index + 1) for index, character in enumerate(text) if not character.isspace()]
+            found = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
+        return [(start, stop) for start, stop in found["offset_mapping"] if stop > start]
+
+    @property
+    def window(self) -> int:
+        """Most tokens of a text that `encode` reads, special tokens left out."""
+        return self.max_tokens - len(self.token_ids([""])[0])
+
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of texts, shape (n, dimension), float32; the end of texts over `max_tokens` is not read."""
         return self.encode_ids(self.token_ids(texts, limit=self.max_tokens))

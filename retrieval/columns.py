@@ -1,0 +1,168 @@
+"""What filters ask about, of every passage, in memory: a few bytes a passage, compared a whole column at a time.
+
+It holds no text and no JSON: members of the metadata are kept as 64-bit hashes. It is not safe to change while it is read; who
+owns it sees to that.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.retrieval.documents import TRUST, Document, Filter, strings
+from trimtab.retrieval.growing import Growing
+from trimtab.retrieval.index import Numbers, places
+from trimtab.retrieval.records import Row
+
+Mask = npt.NDArray[np.bool_]
+
+_FOREVER = date.max.toordinal()
+
+
+class Postings:
+    """Which passages have which value of one member."""
+
+    def __init__(self) -> None:
+        self._rows: Growing[np.int32] = Growing(np.int32)
+        self._keys: Growing[np.int64] = Growing(np.int64)
+
+    def extend(self, rows: Sequence[int], keys: Sequence[int]) -> None:
+        """Adds pairs of passage and value."""
+        self._rows.extend(rows)
+        self._keys.extend(keys)
+
+    def having(self, keys: Sequence[int], total: int) -> Mask:
+        """Which of `total` passages have one of the values."""
+        found = np.zeros(total, dtype=np.bool_)
+        own = self._keys.values
+        chosen = own == keys[0] if len(keys) == 1 else np.isin(own, np.asarray(keys, dtype=np.int64))
+        found[self._rows.values[chosen]] = True
+        return found
+
+    def keep(self, kept: Mask) -> None:
+        """Leaves the passages for which `kept` is True and counts them anew."""
+        stays = kept[self._rows.values]
+        renumbered = (np.cumsum(kept) - 1).astype(np.int32)
+        self._rows.keep(stays)
+        self._keys.keep(stays)
+        self._rows.values[:] = renumbered[self._rows.values]
+
+
+class Columns:
+    """A row a passage, in the order of the numbers."""
+
+    def __init__(self) -> None:
+        self._numbers: Growing[np.int64] = Growing(np.int64)
+        self._documents: Growing[np.int64] = Growing(np.int64)
+        self._living: Growing[np.bool_] = Growing(np.bool_)
+        self._trust: Growing[np.int8] = Growing(np.int8)
+        self._first_day: Growing[np.int32] = Growing(np.int32)
+        self._last_day: Growing[np.int32] = Growing(np.int32)
+        self._everywhere: Growing[np.bool_] = Growing(np.bool_)
+        self._ids: Growing[np.int64] = Growing(np.int64)
+        self._members: dict[str, Postings] = {}
+        self._dead = 0
+
+    def __len__(self) -> int:
+        return len(self._numbers) - self._dead
+
+    def extend(self, rows: Sequence[Row]) -> None:
+        """Takes passages in; their numbers are above all before."""
+        begin = len(self._numbers)
+        metadata = [row.metadata for row in rows]
+        self._numbers.extend([row.number for row in rows])
+        self._documents.extend([row.document for row in rows])
+        self._living.extend(np.ones(len(rows), dtype=np.bool_))
+        self._trust.extend([TRUST.index(Document("", "", given).trust) for given in metadata])
+        self._first_day.extend([_day(given.get("valid_from"), 0) for given in metadata])
+        self._last_day.extend([_day(given.get("valid_until"), _FOREVER) for given in metadata])
+        self._everywhere.extend([not strings(given.get("jurisdiction")) for given in metadata])
+        self._ids.extend([_key(row.id) for row in rows])
+        self._extend_members(begin, metadata)
+
+    def _extend_members(self, begin: int, metadata: Sequence[Mapping[str, Any]]) -> None:
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        for row, given in enumerate(metadata, start=begin):
+            for name, key in _pairs(given):
+                rows, keys = found.setdefault(name, ([], []))
+                rows.append(row)
+                keys.append(key)
+        for name, (rows, keys) in found.items():
+            self._members.setdefault(name, Postings()).extend(rows, keys)
+
+    def remove(self, numbers: Numbers) -> None:
+        """Takes passages out."""
+        rows = places(self._numbers.values, numbers)
+        rows = rows[self._living.values[rows]]
+        self._living.values[rows] = False
+        self._dead += len(rows)
+        if self._dead > 1024 + len(self) // 2:
+            self._compact()
+
+    def _compact(self) -> None:
+        kept = self._living.values.copy()
+        for postings in self._members.values():
+            postings.keep(kept)
+        columns = (self._numbers, self._documents, self._living, self._trust, self._first_day, self._last_day)
+        for column in (*columns, self._everywhere, self._ids):
+            column.keep(kept)
+        self._dead = 0
+
+    def admitted(self, where: Filter) -> Numbers:
+        """Numbers of the passages that a filter lets through, sorted."""
+        mask = self._living.values.copy()
+        if where.min_trust != TRUST[0]:
+            mask &= self._trust.values >= TRUST.index(where.min_trust)
+        if where.valid_on is not None:
+            day = where.valid_on.toordinal()
+            mask &= (self._first_day.values <= day) & (day <= self._last_day.values)
+        if where.jurisdiction:
+            mask &= self._everywhere.values | self._having(_place, where.jurisdiction)
+        for tag in where.tags:
+            mask &= self._having(_tag, (tag,))
+        for name, value in where.where.items():
+            mask &= self._having(_equal(name), (value,))
+        if where.ids:
+            mask &= np.isin(self._ids.values, np.asarray([_key(wanted) for wanted in where.ids], dtype=np.int64))
+        return self._numbers.values[mask]
+
+    def _having(self, member: str, values: Sequence[Any]) -> Mask:
+        total = len(self._numbers)
+        postings = self._members.get(member)
+        return postings.having([_key(value) for value in values], total) if postings else np.zeros(total, dtype=np.bool_)
+
+    def documents(self, numbers: Numbers) -> Numbers:
+        """The document of each of these passages, which must be there."""
+        return self._documents.values[places(self._numbers.values, numbers)]
+
+
+_place = "jurisdiction has"
+_tag = "tags has"
+
+
+def _equal(member: str) -> str:
+    return f"{member} is"
+
+
+def _pairs(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Every question about a document that is answered with yes."""
+    for value in strings(metadata.get("jurisdiction")):
+        yield _place, _key(value)
+    for value in strings(metadata.get("tags")):
+        yield _tag, _key(value)
+    for name, value in metadata.items():
+        if isinstance(value, str | int | float):
+            yield _equal(name), _key(value)
+
+
+def _key(value: str | int | float | bool) -> int:
+    """A hash that is the same for values that JSON takes for equal: 1 and 1.0, but not true, and not "1"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return hash(("bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number", str(value)))
+
+
+def _day(value: str | None, otherwise: int) -> int:
+    return date.fromisoformat(value).toordinal() if value else otherwise
