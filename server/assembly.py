@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from trimtab.artifacts import DEFAULT_ENCODER, DEFAULT_MODEL, ResolvedModel, resolve
 from trimtab.artifacts.progress import Progress
 from trimtab.server.config_file import ConfigFileError
+from trimtab.server.corpora import ServedCorpora
+from trimtab.server.encoders import Encoders
 from trimtab.server.engines.base import Engine
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.service import Service
@@ -48,7 +50,7 @@ def build(settings: Settings, *, progress: Progress | None = None) -> Service:
     encoders = assembly.encoders()
     created = int(time.time())
     registry = Registry(models, tuple(settings.pipelines), dict.fromkeys(encoders, created))
-    return Service(settings, registry, roles, encoders)
+    return Service(settings, registry, roles, encoders, assembly.corpora(encoders))
 
 
 def _check_names(settings: Settings) -> None:
@@ -114,8 +116,15 @@ class _Assembly:
         from trimtab.retrieval.encoder import Encoder
 
         given = self._settings.roles.get("embed")
-        source = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
-        return {source: Encoder(source, progress=self._progress)}
+        first = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
+        return {source: Encoder(source, progress=self._progress) for source in (first, *self._settings.encoders)}
+
+    def corpora(self, encoders: "Mapping[str, Encoder]") -> ServedCorpora:
+        """The corpora in the data directory; they are opened when they are first asked for."""
+        from trimtab.retrieval.encoder import Encoder
+
+        source = Encoders(encoders, lambda name: Encoder(name, progress=self._progress))
+        return ServedCorpora(self._settings.data_root, source)
 
     def _engine(self, name: str, source: str, config: EngineConfig, chat_template: str | None) -> Engine:
         match config:
