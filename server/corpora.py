@@ -89,16 +89,19 @@ class ServedCorpora:
         """The result of work that changes nothing; `param` names the field to blame for an unknown corpus."""
         return await self._run(self._readers, work, param)
 
-    async def write(self, work: "Callable[[Library], Result]", *, param: str = "name") -> Result:
-        """The result of work that may take its time. It ends what it has begun, also where its caller has gone."""
-        return await self._run(self._writers, work, param)
+    async def write(self, work: "Callable[[Library], Result]", *, named: str = "name") -> Result:
+        """The result of work that changes something; it is done to its end, also where its caller has gone.
+
+        named: the field that gives what is made its name.
+        """
+        return await self._run(self._writers, work, "name", named)
 
     async def close(self) -> None:
         """Wait for work that has begun, then close the library; twice is once."""
         await asyncio.to_thread(self._close)
 
-    async def _run(self, threads: Executor, work: "Callable[[Library], Result]", param: str) -> Result:
-        with translated(param):
+    async def _run(self, threads: Executor, work: "Callable[[Library], Result]", param: str, named: str = "name") -> Result:
+        with translated(param, named):
             return await asyncio.get_running_loop().run_in_executor(threads, lambda: work(self._opened()))
 
     def _opened(self) -> "Library":
@@ -116,12 +119,17 @@ class ServedCorpora:
 
 
 @contextmanager
-def translated(param: str) -> Iterator[None]:
-    """Turns the library's errors into those that have a status; `param` is the field that names the corpus."""
+def translated(param: str, named: str) -> Iterator[None]:
+    """Turns the library's errors into those that have a status.
+
+    param: the field that names the corpus. named: the field that names what is to be made.
+    """
     try:
         yield
     except (UnknownCorpus, CorpusClosed) as error:
         raise CorpusNotFound(str(error), param=param) from error
+    except InvalidName as error:
+        raise RequestRefused(str(error), param=named) from error
     except RetrievalError as error:
         raise _refusal(error) from error
     except ArtifactError as error:
@@ -137,10 +145,8 @@ def _refusal(error: RetrievalError) -> Exception:
             return NotFound(str(error), param="id", code="document_not_found")
         case UnknownSnapshot():
             return NotFound(str(error), param="label", code="snapshot_not_found")
-        case InvalidName():
-            return RequestRefused(str(error), param="name")
         case InvalidDocument():
-            return RequestRefused(str(error), param=f"documents.{error.index}" + (f".{error.field}" if error.field else ""))
+            return RequestRefused(str(error), param=".".join(("documents", str(error.index), *_path(error.field))))
         case CorpusExists():
             return Conflict(str(error), param="name", code="corpus_exists")
         case SnapshotExists():
@@ -153,3 +159,10 @@ def _refusal(error: RetrievalError) -> Exception:
             return EngineUnavailable(str(error), code="corpora_locked")
         case _:
             return EngineUnavailable(str(error), code="corpora_unavailable")
+
+
+def _path(field: str) -> tuple[str, ...]:
+    """Where a field stands in a document on the wire."""
+    if field in {"id", "text", "metadata"}:
+        return (field,)
+    return ("metadata", field) if field else ()

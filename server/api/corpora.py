@@ -145,7 +145,8 @@ async def list_snapshots(name: str, request: Request, caller: Reader) -> Wire:
 async def take_snapshot(name: str, request: Request, caller: Writer) -> Wire:
     """Keep the present state under a label."""
     wanted = validated(SnapshotRequest, await read_object(request))
-    return snapshot_object(await _write(request, caller, lambda library: library.open(name).snapshot(wanted.label)))
+    taken = await _write(request, caller, lambda library: library.open(name).snapshot(wanted.label), named="label")
+    return snapshot_object(taken)
 
 
 @router.post("/v1/corpora/{name}/snapshots/{label}/restore")
@@ -173,10 +174,10 @@ async def _read(request: Request, caller: Principal, work: "Callable[[Library], 
     return result
 
 
-async def _write(request: Request, caller: Principal, work: "Callable[[Library], Result]") -> Result:
+async def _write(request: Request, caller: Principal, work: "Callable[[Library], Result]", *, named: str = "name") -> Result:
     """Work that changes something, in its turn; it is done to its end also where the client goes."""
     corpora = _corpora(request)
-    result: Result = await within_limits(request, caller, lambda: corpora.write(work))
+    result: Result = await within_limits(request, caller, lambda: corpora.write(work, named=named))
     return result
 
 
