@@ -8,11 +8,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from trimtab.artifacts.catalogue import DEFAULT_ENCODER
 from trimtab.retrieval.encoding import TextEncoder, Vectors
+
+if TYPE_CHECKING:
+    from trimtab.artifacts.progress import Progress
+    from trimtab.retrieval.encoder import Encoder
+    from trimtab.server.settings import Settings
 
 FEW = 16
 """Texts of a call that may share its batch with others; larger calls make batches of their own."""
@@ -129,12 +136,28 @@ class Encoders:
         self.served = tuple(served)
         """Names that a client may choose."""
 
+    @classmethod
+    def of(cls, served: "Mapping[str, Encoder]", progress: "Progress | None" = None) -> "Encoders":
+        """Those that are served, and any other sentence-transformers model."""
+        from trimtab.retrieval.encoder import Encoder
+
+        return cls(served, partial(Encoder, progress=progress))
+
     def get(self, name: str) -> SharedEncoder:
         """The encoder of a name, loaded or not yet."""
         with self._lock:
             if name not in self._made:
                 self._made[name] = SharedEncoder(self._make(name))
             return self._made[name]
+
+
+def served_encoders(settings: "Settings", progress: "Progress | None" = None) -> "dict[str, Encoder]":
+    """The sentence encoders of a server by name, the default first; each is loaded when it is first used."""
+    from trimtab.retrieval.encoder import Encoder
+
+    given = settings.roles.get("embed")
+    first = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
+    return {source: Encoder(source, progress=progress) for source in (first, *settings.encoders)}
 
 
 @dataclass(frozen=True, slots=True)
