@@ -133,6 +133,16 @@ class Columns:
         postings = self._members.get(member)
         return postings.having([_key(value) for value in values], total) if postings else np.zeros(total, dtype=np.bool_)
 
+    def above(self, number: int) -> Numbers:
+        """Numbers of the passages above one, sorted."""
+        begin = int(np.searchsorted(self._numbers.values, number, side="right"))
+        return self._numbers.values[begin:][self._living.values[begin:]]
+
+    def held(self, numbers: Numbers) -> Numbers:
+        """Those of the sorted numbers that are there."""
+        rows = places(self._numbers.values, numbers)
+        return self._numbers.values[rows[self._living.values[rows]]]
+
     def documents(self, numbers: Numbers) -> Numbers:
         """The document of each of these passages, which must be there."""
         return self._documents.values[places(self._numbers.values, numbers)]

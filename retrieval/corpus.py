@@ -22,17 +22,20 @@ from trimtab.retrieval.documents import Document, Filter, Hit
 from trimtab.retrieval.embedding import Embedder
 from trimtab.retrieval.encoding import EncoderSource, Vectors
 from trimtab.retrieval.errors import CorpusClosed, ReadOnlyCorpus, SnapshotExists, UnknownDocument, UnknownSnapshot
+from trimtab.retrieval.memory import Memory
 from trimtab.retrieval.naming import check_name
+from trimtab.retrieval.plan import IndexPlan
 from trimtab.retrieval.receipts import CorpusInfo, Page, Receipt, Snapshot
 from trimtab.retrieval.records import Change, Records, Unembedded
 from trimtab.retrieval.snapshots import Snapshots, now
-from trimtab.retrieval.view import Match, View
+from trimtab.retrieval.view import Match
 
 FILE = "corpus.db"
 MOST_HITS = 1000
 MOST_PAGE = 1000
 
 EVERYTHING = Filter()
+PLAN = IndexPlan()
 
 Committed = TypeVar("Committed", Change, Change | None)
 
@@ -40,15 +43,17 @@ Committed = TypeVar("Committed", Change, Change | None)
 class Corpus:
     """One corpus, opened."""
 
-    def __init__(self, directory: Path, encoders: EncoderSource, *, read_only: bool = False) -> None:
+    def __init__(self, directory: Path, encoders: EncoderSource, *, read_only: bool = False, plan: IndexPlan = PLAN) -> None:
         """Opens what `create` has made. Raises StoreError, NewerStore."""
         self._database = Database(directory / FILE)
         self._records = Records(self._database)
         self._snapshots = Snapshots(self._database)
         self._embedder = Embedder(self._database, encoders)
+        self._directory = directory
         self._read_only = read_only
+        self._plan = plan
         self._writing = threading.RLock()
-        self._view: View | None = None
+        self._memory: Memory | None = None
         self._closed = False
         self.name = self._database.facts()["name"]
 
@@ -144,14 +149,14 @@ class Corpus:
         """As `search`, for a vector of the corpus' encoder, shape (dimension,); its length does not count."""
         self._check_open()
         _check_number("k", k, MOST_HITS)
-        view = self._loaded()
-        if view is None:
+        memory = self._loaded()
+        if memory is None:
             return ()
-        unit = _unit(vector, view.dimension)
-        hits = self._hits(view.search(unit, k, where or EVERYTHING))
+        unit = _unit(vector, memory.dimension)
+        hits = self._hits(memory.search(unit, k, where or EVERYTHING))
         if hits is None:
             with self._writing:  # a change is on disk and not in memory yet; now it is
-                hits = self._hits(view.search(unit, k, where or EVERYTHING))
+                hits = self._hits(memory.search(unit, k, where or EVERYTHING))
         if hits is None:
             raise CorpusClosed(self.name)
         return hits
@@ -199,27 +204,36 @@ class Corpus:
         with self._writing:
             if not self._closed:
                 self._closed = True
+                if self._memory is not None:
+                    self._memory.close()
                 self._database.close()
+
+    def settle(self, timeout_s: float | None = None) -> bool:
+        """Waits until the index is fit for the corpus' size, which it becomes beside the searches; whether it is."""
+        memory = self._memory
+        return memory is None or memory.settle(timeout_s)
 
     def _change(self, commit: Callable[[], Committed]) -> Committed:
         """Stores a change, then makes it seen."""
         with self._writing:
             self._check_open()
-            view = self._loaded()
+            memory = self._loaded()
             change = commit()
-            if change is not None and view is not None:
-                view.apply(change)
+            if change is not None and memory is not None:
+                memory.apply(change)
             return change
 
-    def _loaded(self) -> View | None:
+    def _loaded(self) -> Memory | None:
         """What is searched, read from disk once; None before the first document."""
-        if self._view is not None or self._embedder.dimension is None:
-            return self._view
+        dimension = self._embedder.dimension
+        if self._memory is not None or dimension is None:
+            return self._memory
         with self._writing:
             self._check_open()
-            if self._view is None:
-                self._view = View.of(self._records.living(self._embedder.dimension), self._embedder.dimension)
-            return self._view
+            if self._memory is None:
+                identity = self._database.facts()["identity"]
+                self._memory = Memory(self._directory, self._records, identity, dimension, self._plan)
+            return self._memory
 
     def _check_open(self) -> None:
         if self._closed:

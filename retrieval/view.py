@@ -8,7 +8,8 @@ import numpy as np
 from trimtab.retrieval.columns import Columns
 from trimtab.retrieval.documents import Filter
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import FlatIndex, Index
+from trimtab.retrieval.index import FlatIndex, Index, Numbers
+from trimtab.retrieval.ivf import IvfIndex, Layout
 from trimtab.retrieval.locking import SharedLock
 from trimtab.retrieval.records import Change, Row
 
@@ -24,23 +25,40 @@ class Match:
 class View:
     """The passages of one state of a corpus."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, index: Index, dimension: int) -> None:
         self.dimension = dimension
         """Length of the vectors."""
         self._lock = SharedLock()
         self._columns = Columns()
-        self._index: Index = FlatIndex(dimension)
+        self._index = index
+        self._gone: list[Numbers] | None = None
 
     @classmethod
-    def of(cls, passages: Iterable[tuple[Sequence[Row], Vectors]], dimension: int) -> "View":
-        """A view of stored passages, which come in batches in the order of their numbers."""
-        view = cls(dimension)
+    def of(cls, passages: Iterable[tuple[Sequence[Row], Vectors]], dimension: int, layout: Layout | None = None) -> "View":
+        """A view of stored passages, which come in batches in the order of their numbers.
+
+        layout: the lists that they are searched by; without one every passage is compared.
+        """
+        if layout is None:
+            view = cls(FlatIndex(dimension), dimension)
+            for rows, vectors in passages:
+                view.apply(Change(0, (), rows, vectors, 0))
+            return view
+        index = IvfIndex(layout.centroids, layout.calibration)
+        view = cls(index, dimension)
         for rows, vectors in passages:
-            view.apply(Change(0, (), rows, vectors, 0))
+            view._columns.extend(rows)
+            numbers = np.asarray([row.number for row in rows], dtype=np.int64)
+            index.add(numbers, vectors, index.completed(layout, numbers, vectors))
         return view
 
     def __len__(self) -> int:
         return len(self._columns)
+
+    @property
+    def index(self) -> Index:
+        """What is searched now; another one after `swap`."""
+        return self._index
 
     def apply(self, change: Change) -> None:
         """Makes a change seen, at once and as a whole."""
@@ -49,15 +67,20 @@ class View:
         with self._lock.exclusive():
             self._columns.remove(removed)
             self._index.remove(removed)
+            if self._gone is not None:
+                self._gone.append(removed)
             if len(added):
                 self._columns.extend(change.added)
                 self._index.add(added, change.vectors)
 
     def search(self, vector: Vectors, k: int, where: Filter) -> list[Match]:
-        """The best passage of each of the `k` nearest documents that the filter admits, best first, equal ones by age."""
+        """The best passage of each of the `k` nearest documents that the filter admits, best first, equal ones by age.
+
+        vector: unit, shape (dimension,).
+        """
         with self._lock.shared():
             among = None if where.is_empty else self._columns.admitted(where)
-            total = len(self._index) if among is None else len(among)
+            total = len(self._columns) if among is None else len(among)
             if not total:
                 return []
             wanted = min(k, total)
@@ -69,3 +92,34 @@ class View:
                 wanted = min(2 * wanted, total)
         chosen = np.sort(firsts)[:k]
         return [Match(int(numbers[row]), float(scores[row])) for row in chosen]
+
+    def numbers(self, above: int) -> Numbers:
+        """What is held of the numbers above one, sorted."""
+        with self._lock.shared():
+            return self._columns.above(above)
+
+    def held(self, numbers: Numbers) -> tuple[Numbers, Vectors]:
+        """Those of the sorted numbers that are still held, with their vectors."""
+        with self._lock.shared():
+            still = self._columns.held(numbers)
+            return still, self._index.vectors(still)
+
+    def keep_account(self) -> None:
+        """Begins to remember what is removed, for the index that takes this one's place."""
+        with self._lock.exclusive():
+            self._gone = []
+
+    def drop_account(self) -> None:
+        """There will be no such index."""
+        with self._lock.exclusive():
+            self._gone = None
+
+    def swap(self, index: Index, last: int) -> None:
+        """Searches another index from now on: one of what was held, up to the number `last`, since `keep_account`."""
+        with self._lock.exclusive():
+            new = self._columns.above(last)
+            if len(new):
+                index.add(new, self._index.vectors(new))
+            index.remove(np.concatenate(self._gone or [np.empty(0, dtype=np.int64)]))
+            self._gone = None
+            self._index = index
