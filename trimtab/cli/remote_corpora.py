@@ -1,6 +1,6 @@
 """A server's corpora with the methods of the local library (`trimtab.retrieval.library`), so that one command serves both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -10,7 +10,6 @@ from urllib.parse import quote
 import httpx2
 
 from trimtab.retrieval.documents import Document, Filter, Hit
-from trimtab.retrieval.errors import InvalidDocument
 from trimtab.retrieval.receipts import CorpusInfo, Page, Receipt, Snapshot
 from trimtab.server.errors import ServerError
 
@@ -18,6 +17,8 @@ Wire = Mapping[str, Any]
 
 TIMEOUT_S = 600.0
 """Longest silence while the server embeds a batch."""
+REQUEST_CHARS = 500_000
+"""Characters of the documents of a request; a server takes bodies of some megabytes, and a character may take six bytes."""
 
 
 class Refused(ServerError):
@@ -64,7 +65,7 @@ class RemoteLibrary:
         self.close()
 
     def ask(self, method: str, *path: str, body: Wire | None = None, query: Wire | None = None) -> Any:
-        """The answer to a request below /v1/corpora. Raises Refused, InvalidDocument."""
+        """The answer to a request below /v1/corpora. Raises Refused."""
         target = "/".join(("/v1/corpora", *(quote(part, safe="") for part in path)))
         try:
             answer = self._http.request(method, target, json=body, params=query)
@@ -87,8 +88,15 @@ class RemoteCorpus:
         return _info(self._ask("GET"))
 
     def put(self, documents: Sequence[Document]) -> Receipt:
-        """Add or replace documents. Raises InvalidDocument, with its index, where one is refused; then none is stored."""
-        told = self._ask("POST", "documents", body={"documents": [_wire(document) for document in documents]})
+        """Add or replace documents, in as many requests as their size asks for; each is stored whole or not at all."""
+        receipts = [self._put(some) for some in _requests(documents)]
+        ids = tuple(document for receipt in receipts for document in receipt.ids)
+        flagged = {document: marks for receipt in receipts for document, marks in receipt.flagged.items()}
+        added, replaced = (sum(getattr(receipt, name) for receipt in receipts) for name in ("added", "replaced"))
+        return Receipt(ids, added, replaced, flagged, receipts[-1].version if receipts else self.info().version)
+
+    def _put(self, documents: Sequence[Wire]) -> Receipt:
+        told = self._ask("POST", "documents", body={"documents": documents})
         flagged = {document: tuple(marks) for document, marks in told["flagged"].items()}
         return Receipt(tuple(told["ids"]), told["added"], told["replaced"], flagged, told["version"])
 
@@ -133,16 +141,29 @@ class RemoteCorpus:
         return self.library.ask(method, self.name, *path, body=body, query=query)
 
 
-def _refusal(answer: httpx2.Response) -> Exception:
-    """The server's own words, as the local library would raise them where it matters."""
+def _requests(documents: Sequence[Document]) -> Iterator[Sequence[Wire]]:
+    """Documents on the wire, in portions of bounded size."""
+    portion: list[Wire] = []
+    chars = 0
+    for document in documents:
+        wire = _wire(document)
+        size = len(document.id) + len(document.text) + len(str(wire["metadata"]))
+        if portion and chars + size > REQUEST_CHARS:
+            yield portion
+            portion, chars = [], 0
+        portion.append(wire)
+        chars += size
+    if portion:
+        yield portion
+
+
+def _refusal(answer: httpx2.Response) -> Refused:
+    """The server's own words."""
     try:
         error = answer.json()["error"]
-        message, place = str(error["message"]), str(error.get("param") or "").split(".")
+        return Refused(str(error["message"]))
     except (ValueError, KeyError, TypeError):
         return Refused(f"{answer.url} answered {answer.status_code}; is it a Trimtab server?")
-    if answer.status_code == 400 and len(place) > 1 and place[0] == "documents" and place[1].isdigit():
-        return InvalidDocument(message, index=int(place[1]), field=place[-1])
-    return Refused(message)
 
 
 def _wire(document: Document) -> Wire:
