@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trimtab.cli.corpus_files import import_file
 from trimtab.cli.failure import RUNTIME, clear_errors, fail
 
 if TYPE_CHECKING:
@@ -42,6 +43,31 @@ def create(
     with opened(url, api_key, data_dir) as library:
         info = library.create(name, encoder=encoder, metadata=told).info()
     print(f"made {info.name}, embedded by {info.encoder}")
+
+
+@app.command("add")
+def add(
+    name: Name,
+    files: Annotated[list[Path], typer.Argument(help="Files: JSON lines, CSV, TSV or text; - reads JSON lines from the input.")],
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="jsonl, csv, tsv or text; default what the name says.")
+    ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Metadata of documents that do not have it, e.g. trust=reviewed; repeatable."),
+    ] = None,
+    url: Url = None,
+    api_key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Add documents, or replace those of the same id. Lines that are no documents are told and left out (exit status 1)."""
+    metadata = dict(_pair(text) for text in given or ())
+    with opened(url, api_key, data_dir) as library:
+        corpus = library.open(name)
+        corpus.info()  # before a file is read
+        faults = sum(import_file(corpus, path, form, metadata) for path in files)
+    if faults:
+        raise typer.Exit(RUNTIME)
 
 
 @app.command("list")
@@ -192,6 +218,17 @@ def _local(data_dir: Path | None) -> "Library":
     settings = load_settings(overrides={"data_dir": data_dir} if data_dir else {})
     progress = TerminalProgress()
     return open_library(settings.data_root, Encoders.of(served_encoders(settings, progress), progress))
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """Key and value of `--set`; a value that is JSON is read as that."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise typer.BadParameter(f"--set must be KEY=VALUE, not {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def _json_object(flag: str, text: str) -> dict[str, Any]:
