@@ -1,5 +1,6 @@
 """Files that become documents of a corpus, with a progress bar, and what is told of them afterwards."""
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,16 +32,23 @@ def import_file(target: "Target", path: Path, form: str | None, metadata: Mappin
     return len(done.errors)
 
 
+def await_input() -> None:
+    """Returns when there is something on the standard input, or its end."""
+    if isinstance(sys.stdin.buffer, io.BufferedReader):
+        sys.stdin.buffer.peek(1)
+
+
 def _format(path: Path, given: str | None) -> "Format":
     """The format that was named, or that the file's name tells."""
-    from trimtab.retrieval.readers import FORMATS, format_of
+    from trimtab.retrieval.readers import SUFFIXES, format_of
 
     if given is None:
         return "jsonl" if str(path) == "-" else format_of(path)
-    for known in FORMATS:
-        if known == given:
-            return known
-    raise typer.BadParameter(f"--format {given!r}: allowed are {', '.join(FORMATS)}")
+    known = dict.fromkeys(SUFFIXES.values())
+    for form in known:
+        if form == given:
+            return form
+    raise typer.BadParameter(f"--format {given!r}: allowed are {', '.join(known)}")
 
 
 @contextmanager
@@ -53,7 +61,11 @@ def _reading(path: Path) -> Iterator[tuple[BinaryIO, Callable[[int], None]]]:
         return
     size = path.stat().st_size
     with path.open("rb") as file, tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=None) as bar:
-        yield file, lambda end: bar.update(end - bar.n) and None
+
+        def reached(end: int) -> None:
+            bar.update(end - bar.n)
+
+        yield file, reached
 
 
 def _tell(path: Path, done: "Imported") -> None:
