@@ -55,11 +55,9 @@ class Encoder:
         """Fetch and load the model, once. Raises ArtifactError where it cannot be had."""
         with self._lock:
             if self._model is None:
-                from sentence_transformers import SentenceTransformer
-
                 path = resolve(self._source, progress=self._progress).path
                 self._nested = _nested_dimensions(path)
-                self._model = SentenceTransformer(str(path), device=self._device, local_files_only=True)
+                self._model = _read(path, self._device)
 
     @property
     def dimension(self) -> int:
@@ -155,6 +153,20 @@ class Encoder:
             vectors = model(features)["sentence_embedding"].float()
             unit = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return np.asarray(unit, dtype=np.float32)
+
+
+def _read(path: Path, device: str) -> "SentenceTransformer":
+    """The model, without the library's progress bar."""
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as notices
+
+    shown = notices.is_progress_bar_enabled()
+    notices.disable_progress_bar()
+    try:
+        return SentenceTransformer(str(path), device=device, local_files_only=True)
+    finally:
+        if shown:
+            notices.enable_progress_bar()
 
 
 def _nested_dimensions(path: Path) -> tuple[int, ...]:

@@ -4,11 +4,12 @@ import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from trimtab.artifacts import DEFAULT_ENCODER, DEFAULT_MODEL, ResolvedModel, resolve
+from trimtab.artifacts import DEFAULT_MODEL, ResolvedModel, resolve
 from trimtab.artifacts.progress import Progress
 from trimtab.server.config_file import ConfigFileError
+from trimtab.server.corpora import ServedCorpora
+from trimtab.server.encoders import Encoders, served_encoders
 from trimtab.server.engines.base import Engine
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.service import Service
@@ -24,9 +25,6 @@ from trimtab.server.settings import (
     VllmConfig,
 )
 from trimtab.strategies.config import catalogue
-
-if TYPE_CHECKING:
-    from trimtab.retrieval.encoder import Encoder
 
 RESERVED = frozenset({"plain"})
 """Names no pipeline may take: each must mean the same everywhere."""
@@ -45,10 +43,11 @@ def build(settings: Settings, *, progress: Progress | None = None) -> Service:
     roles: dict[str, Engine] = {
         role: assembly.role(role, given, models) for role, given in settings.roles.items() if role != "embed"
     }
-    encoders = assembly.encoders()
+    encoders = served_encoders(settings, progress)
     created = int(time.time())
     registry = Registry(models, tuple(settings.pipelines), dict.fromkeys(encoders, created))
-    return Service(settings, registry, roles, encoders)
+    corpora = ServedCorpora(settings.data_root, Encoders.of(encoders, progress))
+    return Service(settings, registry, roles, encoders, corpora)
 
 
 def _check_names(settings: Settings) -> None:
@@ -108,14 +107,6 @@ class _Assembly:
             given = RoleConfig(source=given)
         config = automatic(given.engine) if isinstance(given.engine, AutoEngine) else given.engine
         return self._engine(role, given.source or role, config, None)
-
-    def encoders(self) -> "Mapping[str, Encoder]":
-        """The embedding models by name; each is loaded when it is first used."""
-        from trimtab.retrieval.encoder import Encoder
-
-        given = self._settings.roles.get("embed")
-        source = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
-        return {source: Encoder(source, progress=self._progress)}
 
     def _engine(self, name: str, source: str, config: EngineConfig, chat_template: str | None) -> Engine:
         match config:

@@ -11,6 +11,7 @@ from trimtab.server.aligned import AlignedChat
 from trimtab.server.api.schemas.alignment import AlignmentOptions
 from trimtab.server.api.schemas.capabilities import check_capabilities
 from trimtab.server.api.schemas.caps import check_caps
+from trimtab.server.corpora import ServedCorpora
 from trimtab.server.engines.base import Engine, TokenizerFace, Wire
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
@@ -54,12 +55,14 @@ class Plan:
 
 @dataclass(slots=True)
 class Service:
-    """Served models, engines by role and pipelines of one server."""
+    """Served models, engines by role, pipelines and corpora of one server."""
 
     settings: Settings
     registry: Registry
     roles: Mapping[str, Engine] = field(default_factory=dict)
     embedders: Mapping[str, "Encoder"] = field(default_factory=dict)
+    corpora: ServedCorpora | None = None
+    """Norms and demonstrations; None where the server keeps none."""
     chooser: Chooser = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,8 +86,9 @@ class Service:
             raise
 
     async def close(self) -> None:
-        """Close every engine. Safe to call twice."""
-        await asyncio.gather(*(engine.close() for engine in self.engines()))
+        """Close every engine and the corpora. Safe to call twice."""
+        stores = [self.corpora.close()] if self.corpora else []
+        await asyncio.gather(*(engine.close() for engine in self.engines()), *stores)
 
     def _check_configured(self) -> None:
         """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
@@ -250,6 +254,8 @@ class Service:
             step=Step("pipeline", "pipeline"),
             seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
             cache_salt=plan.call.cache_salt,
+            corpora=self.corpora,
+            encoder=self.corpora.encoder if self.corpora else None,
         )
         account = Account(pipeline, ctx, level, options.usage_mode or defaults.usage_mode)
         return AlignedChat(plan.engine, pipeline, ctx, plan.body, plan.selection.on_error, account)
