@@ -44,8 +44,11 @@ class JudgeReport(BaseModel):
     undecided: float
     """Share of scored cases whose orders contradict each other: value 0."""
     seconds: float
+    """How long the judging took."""
     cases_sha256: str
+    """Of the labelled cases."""
     prompt_sha256: str
+    """Of the judge's prompt without the case."""
 
     @property
     def near_chance(self) -> bool:
@@ -54,7 +57,7 @@ class JudgeReport(BaseModel):
 
 
 async def measure(
-    config: SelfEvaluationConfig, ctx: RequestContext, *, progress: Callable[[int], None] = lambda cases: None
+    config: SelfEvaluationConfig, ctx: RequestContext, *, progress: Callable[[int], object] = lambda cases: None
 ) -> JudgeReport:
     """The report on the engine that `ctx` has for the role judge. `progress` is told of each batch. Raises as engines do."""
     labelled, judge = labelled_cases(), SelfEvaluation(config)

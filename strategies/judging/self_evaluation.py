@@ -88,7 +88,7 @@ class SelfEvaluation:
 
     async def values(self, judged: Sequence[Judged], ctx: RequestContext) -> tuple[float | None, ...]:
         """-1, 0 or 1 an answer (anything between where graded); None where a letter lacked or an answer was too long."""
-        if caution := ctx.cautions.get(ROLE):
+        if self.config.aspect == "harmlessness" and (caution := ctx.cautions.get(ROLE)):
             ctx.trace.warn(f"{ctx.step.strategy}: {caution}")
         orders = await self.orders(judged, ctx)
         values = tuple(_value(*pair) for pair in orders)
