@@ -15,6 +15,7 @@ from trimtab.server.corpora import ServedCorpora
 from trimtab.server.engines.base import Engine, TokenizerFace, Wire
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
+from trimtab.server.judges import cautions
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.selection import Chooser, Selection
 from trimtab.server.settings import PolicyConfig, Settings
@@ -63,6 +64,8 @@ class Service:
     embedders: Mapping[str, "Encoder"] = field(default_factory=dict)
     corpora: ServedCorpora | None = None
     """Norms and demonstrations; None where the server keeps none."""
+    judge_cautions: Mapping[str, str] = field(default_factory=dict)
+    """Model id -> what answers judged by its judge should be warned of."""
     chooser: Chooser = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +83,9 @@ class Service:
         try:
             for engine in self.engines():
                 await engine.start()
-            self._check_configured()
+            for pipeline, engines in self._check_configured():
+                await asyncio.to_thread(pipeline.prove, engines)
+            self.judge_cautions = await asyncio.to_thread(cautions, self.settings, list(self.registry.models))
         except BaseException:
             await self.close()
             raise
@@ -90,8 +95,8 @@ class Service:
         stores = [self.corpora.close()] if self.corpora else []
         await asyncio.gather(*(engine.close() for engine in self.engines()), *stores)
 
-    def _check_configured(self) -> None:
-        """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
+    def _check_configured(self) -> list[tuple[Pipeline, dict[str, Ports]]]:
+        """Every configured pipeline with the engines it may meet. Raises ConfigError where it cannot run on them."""
         for policy in self.settings.policies:
             self._check_met(policy)
         specs: dict[str, Any] = {f"pipelines.{name}": name for name in self.settings.pipelines}
@@ -99,10 +104,14 @@ class Service:
         specs |= {f"policies.{p.key}.strategy": p.strategy for p in self.settings.policies if p.strategy is not None}
         if self.settings.defaults.strategy is not None:
             specs["defaults.strategy"] = self.settings.defaults.strategy
+        checked = []
         for model in self.registry.models.values():
             own = {f"models.{model.id}.strategy": model.strategy} if model.strategy is not None else {}
             for param, spec in {**specs, **own}.items():
-                self.chooser.parse(spec, param=param).check(self._ports(model), param=param)
+                pipeline, engines = self.chooser.parse(spec, param=param), self._ports(model)
+                pipeline.check(engines, param=param)
+                checked.append((pipeline, engines))
+        return checked
 
     def _check_met(self, policy: PolicyConfig) -> None:
         """Raise ConfigError for a lock that locks nothing and for models nobody serves."""
@@ -256,6 +265,7 @@ class Service:
             cache_salt=plan.call.cache_salt,
             corpora=self.corpora,
             encoder=self.corpora.encoder if self.corpora else None,
+            cautions={"judge": caution} if (caution := self.judge_cautions.get(plan.model.id)) else {},
         )
         account = Account(pipeline, ctx, level, options.usage_mode or defaults.usage_mode)
         return AlignedChat(plan.engine, pipeline, ctx, plan.body, plan.selection.on_error, account)
