@@ -202,10 +202,10 @@ class Limits(_Section):
     """Prompts a completion request."""
     embedding_inputs: int = Field(default=2048, ge=1)
     """Inputs an embedding request."""
-    alignment_calls: int = Field(default=256, ge=1)
-    """Worst-case engine calls of a pipeline."""
+    alignment_calls: int = Field(default=4096, ge=1)
+    """Worst-case engine calls of a pipeline; a search that could take more ends there with its best so far."""
     alignment_tokens: int = Field(default=2_000_000, ge=1)
-    """Worst-case tokens of a pipeline."""
+    """Worst-case tokens of a pipeline; a search that could take more ends there with its best so far."""
     concurrency: int = Field(default=256, ge=1)
     """Requests in work at once; beyond it and the queue: 503."""
     queue: int = Field(default=512, ge=0)

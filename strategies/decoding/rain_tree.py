@@ -84,8 +84,8 @@ class Node:
     """Mean of its visits' embeddings."""
     embedded: int = 0
     """Visits in that mean."""
-    texts: list[str] = field(default_factory=list)
-    """Texts of visits that are not in the mean yet."""
+    unread: list[Tokens] = field(default_factory=list)
+    """What followed in visits that are not in the mean yet, from its own first token on."""
     terminal: bool = False
     """Whether the answer ends with it: never expanded."""
 
@@ -101,18 +101,23 @@ class Node:
         return (node for node in self.parent.children.values() if node is not self) if self.parent else iter(())
 
     def best(self) -> "Node":
-        """The most visited child, ties by value, then the first inserted."""
-        return max(self.children.values(), key=lambda child: (child.visits, child.value))
+        """The most visited child, ties by value, then the first inserted; the likeliest where none was visited."""
+        return max(self.children.values(), key=lambda one: (one.visits, one.value, 0.0 if one.visits else one.prior))
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether a descent ends here, whatever was drawn for its children already."""
+        return self.terminal or not self.real_visits
 
     def fold(self, vectors: Sequence[Vector]) -> None:
-        """Take the embeddings of its `texts`, in their order, into the mean."""
+        """Take the embeddings of what is `unread`, in its order, into the mean."""
         for vector in vectors:
             self.embedded += 1
             if self.embedding is None:
                 self.embedding = vector
             else:
                 self.embedding = self.embedding + (vector - self.embedding) / np.float32(self.embedded)
-        self.texts.clear()
+        self.unread.clear()
 
 
 @dataclass(slots=True)
@@ -183,8 +188,8 @@ class Tree:
         """Insert the most likely token that is no child yet; returns how many were inserted."""
         return self._insert(node, sorted(node.pool[: len(node.children) + 1], key=lambda candidate: candidate.tokens))
 
-    def unembedded(self, leaf: Node) -> list[Node]:
-        """Nodes whose `texts` must be folded before a backup from this leaf, where similar siblings get credit.
+    def unread(self, leaf: Node) -> list[Node]:
+        """Nodes that must be read before a backup from this leaf, where similar siblings get credit.
 
         Only those beside a visited sibling: nobody ever looks at the embedding of any other.
         """
@@ -192,8 +197,33 @@ class Tree:
         for node in leaf.path():
             visited = [sibling for sibling in node.siblings() if sibling.real_visits]
             if visited:
-                found += [one for one in (node, *visited) if one.texts]
+                found += [one for one in (node, *visited) if one.unread]
         return found
+
+    def foresee(self, leaf: Node, value: float, steps: int) -> tuple[list[Node], Node | None]:
+        """The leaves of the coming iterations, at most `steps`, if this leaf and they all had this value.
+
+        Also the visited node without children at which foresight ends, if it does: it would have to be expanded. Credit to
+        similar siblings is left out; nothing is changed.
+        """
+        before: dict[Node, tuple[float, int, float]] = {}
+        leaves: list[Node] = []
+        unexpanded: Node | None = None
+        while len(leaves) < steps:
+            for node in leaf.path():
+                before.setdefault(node, (node.visits, node.real_visits, node.value))
+                node.visits, node.real_visits = node.visits + 1, node.real_visits + 1
+                node.value += (value - node.value) / node.visits
+            leaf = self.root
+            while leaf.children and not leaf.is_leaf:
+                leaf = self.select(leaf)
+            if not leaf.is_leaf:
+                unexpanded = leaf
+                break
+            leaves.append(leaf)
+        for node, known in before.items():
+            node.visits, node.real_visits, node.value = known
+        return leaves, unexpanded
 
     def backup(self, leaf: Node, value: float) -> None:
         """Count a visit of the leaf and its ancestors, bottom up, each after the credit to the siblings it resembles."""

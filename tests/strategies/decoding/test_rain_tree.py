@@ -219,11 +219,11 @@ class TestSimilarity:
 
     def test_only_nodes_beside_a_visited_sibling_are_embedded(self) -> None:
         tree, a, b, _ = self.same()
-        a.texts.append("x")
-        assert tree.unembedded(a) == []
+        a.unread.append((0,))
+        assert tree.unread(a) == []
         tree.backup(a, 1.0)
-        b.texts.append("y")
-        assert tree.unembedded(b) == [b, a]
+        b.unread.append((1,))
+        assert tree.unread(b) == [b, a]
 
     def test_cosine(self) -> None:
         assert cosine(np.array([1, 0], np.float32), np.array([1, 1], np.float32)) == pytest.approx(1 / math.sqrt(2))
