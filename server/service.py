@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.server.account import Account
 from trimtab.server.aligned import AlignedChat
-from trimtab.server.api.schemas.alignment import AlignmentOptions
+from trimtab.server.api.schemas.alignment import AlignmentOptions, BudgetOptions
 from trimtab.server.api.schemas.capabilities import check_capabilities
 from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.corpora import ServedCorpora
@@ -18,7 +18,7 @@ from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
 from trimtab.server.judges import cautions
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.selection import Chooser, Selection
-from trimtab.server.settings import PolicyConfig, Settings
+from trimtab.server.settings import Limits, PolicyConfig, Settings
 from trimtab.server.wire import params_of
 from trimtab.strategies.config import catalogue, describe
 from trimtab.strategies.core.budget import Budget
@@ -222,7 +222,10 @@ class Service:
         return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt), inbound.arrived)
 
     def _check_pipeline(self, selection: Selection, model: ServedModel, params: Params, endpoint: str) -> None:
-        """Raise where the pipeline cannot run here, may not run here, or could cost too much."""
+        """Raise where the pipeline cannot run here, may not run here, or could cost too much.
+
+        What a spent budget only cuts short may cost as much as it likes: it runs under the limits as a budget.
+        """
         pipeline = selection.pipeline
         if pipeline is None:
             return
@@ -234,7 +237,7 @@ class Service:
                 f"{names} works on conversations, not on raw prompts: use /v1/chat/completions, or choose 'plain' here"
             )
         pipeline.check(self._ports(model))
-        limits, cost = self.settings.limits, pipeline.cost(params)
+        limits, cost = self.settings.limits, pipeline.cost(params, bounded=True)
         tokens = max(cost.completion_tokens, cost.calls * (model.engine.capabilities.max_model_len or 0))
         for spent, allowed, name in (
             (cost.calls, limits.alignment_calls, "alignment_calls"),
@@ -258,7 +261,7 @@ class Service:
             request_id=plan.call.request_id,
             engines=self._ports(plan.model),
             params=plan.params,
-            budget=_budget(options, plan.arrived),
+            budget=_budget(options, plan.arrived, self.settings.limits if pipeline.is_anytime else None),
             trace=trace,
             step=Step("pipeline", "pipeline"),
             seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
@@ -279,10 +282,14 @@ def _check_policy(principal: Principal, model: str) -> None:
         raise StrategyNotAllowed(f"the key {principal.name!r} may not use the model {model!r}; allowed: {shown}")
 
 
-def _budget(options: AlignmentOptions, arrived: float) -> Budget:
-    """The budget a request asked for; its deadline runs from its arrival."""
-    given = options.budget
-    if given is None:
-        return Budget()
+def _budget(options: AlignmentOptions, arrived: float, limits: Limits | None) -> Budget:
+    """The budget a request asked for, within limits where there are any; its deadline runs from its arrival."""
+    given = options.budget or BudgetOptions()
     deadline = None if given.deadline_ms is None else arrived + given.deadline_ms / 1000
-    return Budget(given.max_calls, given.max_tokens, deadline)
+    if limits is None:
+        return Budget(given.max_calls, given.max_tokens, deadline)
+    return Budget(
+        min(given.max_calls or limits.alignment_calls, limits.alignment_calls),
+        min(given.max_tokens or limits.alignment_tokens, limits.alignment_tokens),
+        deadline,
+    )

@@ -209,10 +209,10 @@ class Limits(_Section):
     """Characters of a document's text, and of a query."""
     hits: int = Field(default=100, ge=1, le=1000)
     """Documents a search of a corpus may ask for."""
-    alignment_calls: int = Field(default=256, ge=1)
-    """Worst-case engine calls of a pipeline."""
+    alignment_calls: int = Field(default=4096, ge=1)
+    """Worst-case engine calls of a pipeline; a search that could take more ends there with its best so far."""
     alignment_tokens: int = Field(default=2_000_000, ge=1)
-    """Worst-case tokens of a pipeline."""
+    """Worst-case tokens of a pipeline; a search that could take more ends there with its best so far."""
     concurrency: int = Field(default=256, ge=1)
     """Requests in work at once; beyond it and the queue: 503."""
     queue: int = Field(default=512, ge=0)

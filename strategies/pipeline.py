@@ -95,10 +95,20 @@ class Pipeline:
         """Whether it works on raw prompts."""
         return all(step.accepts_text for step in self.steps)
 
-    def cost(self, params: Params) -> Cost:
-        """Worst case in engine calls and generated tokens; each of `n` choices is revised on its own."""
+    @property
+    def is_anytime(self) -> bool:
+        """Whether a step is ended by a spent budget with its best so far."""
+        return any(step.anytime for step in self.steps)
+
+    def cost(self, params: Params, *, bounded: bool = False) -> Cost:
+        """Worst case in engine calls and generated tokens; each of `n` choices is revised on its own.
+
+        bounded: without steps that a budget only cuts short.
+        """
         total = Cost(1, params.n * (params.max_tokens or 0))
         for step in self.steps:
+            if bounded and step.anytime:
+                continue
             once = step.cost(params)
             times = params.n if step.role == "reviser" else 1
             total += Cost(once.calls * times, once.completion_tokens * times)

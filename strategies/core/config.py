@@ -41,6 +41,8 @@ class StrategyConfig(BaseModel):
     """Ports of the policy engine without which it cannot run."""
     accepts_text: ClassVar[bool] = False
     """Whether it works on a raw prompt as well as on a conversation."""
+    anytime: ClassVar[bool] = False
+    """Whether a spent budget ends it with its best so far: what it could cost is then bounded while it runs, not refused."""
     source: ClassVar[str] = ""
     """Authors, year, arXiv id and place of the method."""
 
