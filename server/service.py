@@ -77,7 +77,8 @@ class Service:
         try:
             for engine in self.engines():
                 await engine.start()
-            self._check_configured()
+            for pipeline, engines in self._check_configured():
+                await asyncio.to_thread(pipeline.prove, engines)
         except BaseException:
             await self.close()
             raise
@@ -86,8 +87,8 @@ class Service:
         """Close every engine. Safe to call twice."""
         await asyncio.gather(*(engine.close() for engine in self.engines()))
 
-    def _check_configured(self) -> None:
-        """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
+    def _check_configured(self) -> list[tuple[Pipeline, dict[str, Ports]]]:
+        """Every configured pipeline with the engines it may meet. Raises ConfigError where it cannot run on them."""
         for policy in self.settings.policies:
             self._check_met(policy)
         specs: dict[str, Any] = {f"pipelines.{name}": name for name in self.settings.pipelines}
@@ -95,10 +96,14 @@ class Service:
         specs |= {f"policies.{p.key}.strategy": p.strategy for p in self.settings.policies if p.strategy is not None}
         if self.settings.defaults.strategy is not None:
             specs["defaults.strategy"] = self.settings.defaults.strategy
+        checked = []
         for model in self.registry.models.values():
             own = {f"models.{model.id}.strategy": model.strategy} if model.strategy is not None else {}
             for param, spec in {**specs, **own}.items():
-                self.chooser.parse(spec, param=param).check(self._ports(model), param=param)
+                pipeline, engines = self.chooser.parse(spec, param=param), self._ports(model)
+                pipeline.check(engines, param=param)
+                checked.append((pipeline, engines))
+        return checked
 
     def _check_met(self, policy: PolicyConfig) -> None:
         """Raise ConfigError for a lock that locks nothing and for models nobody serves."""

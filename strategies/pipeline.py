@@ -117,6 +117,12 @@ class Pipeline:
                 )
             for role in sorted(step.engine_roles() - set(engines)):
                 raise MissingRole(f"{step.kind} needs an engine for the role {role!r}, and none is configured", param=param)
+            step.check(engines, param=param)
+
+    def prove(self, engines: Mapping[str, Ports]) -> None:
+        """Try out what `check` cannot see; may block. Raises MissingCapability."""
+        for step in self.steps:
+            step.prove(engines)
 
     async def shape(self, prompt: Prompt, ctx: RequestContext, on_error: OnError) -> Prompt:
         """The prompt after all shapers. Under `open` a failure is raised too: the caller answers plainly."""

@@ -1,11 +1,12 @@
 """What every strategy's configuration is: frozen parameters that say what they need, cost and build."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from trimtab.strategies.core.engine import Params, PortName
+from trimtab.strategies.core.engine import Params, PortName, Ports
 
 RoleName = Literal["shaper", "decoder", "reviser"]
 Streaming = Literal["native", "incremental", "buffered"]
@@ -58,6 +59,12 @@ class StrategyConfig(BaseModel):
     def engine_roles(self) -> frozenset[str]:
         """Engine roles beside the policy that must be configured."""
         return frozenset()
+
+    def check(self, engines: Mapping[str, Ports], *, param: str = "alignment.strategy") -> None:
+        """Raise MissingRole or MissingCapability where these engines cannot run it, beyond what `needs` and roles say."""
+
+    def prove(self, engines: Mapping[str, Ports]) -> None:
+        """Try out what `check` cannot see, once, when a server starts; may block. Raises MissingCapability."""
 
     def cost(self, params: Params) -> Cost:
         """Worst case of this step under these sampling parameters."""
