@@ -32,7 +32,7 @@ class CorrectionTemplate(BaseModel):
     wrapper: str | None = Field(default=None, max_length=20_000)
     """The raw prompt around the message; holds `{message}` once. None: the engine's own chat template is used."""
     separators: tuple[str, ...] = Field(default=(), max_length=32)
-    """Strings that part the fields: inside a question or answer they are written apart. Default: the lines around the fields."""
+    """Strings that part the fields: inside a question or answer they are written apart. Default: lines around the fields."""
     stops: tuple[str, ...] = Field(default=(), max_length=4)
     """Strings that end a correction, beside the model's end of sequence."""
 
