@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from trimtab.artifacts.correction import CorrectionTemplate, FormatName
+
 Spec = str | dict[str, Any] | list[str | dict[str, Any]]
 Scope = Literal["infer", "batch", "corpus", "admin"]
 
@@ -132,6 +134,9 @@ class RoleConfig(_Section):
         VllmConfig | TransformersConfig | UpstreamConfig | ScriptedConfig | AutoEngine, Field(discriminator="kind")
     ] = Field(default_factory=AutoEngine)
     """What runs it."""
+    template: FormatName | CorrectionTemplate | None = None
+    """How an aligner is asked: question_answer, edit_pair, or an object with a `message`; default what lies in its checkpoint
+    as `correction.json`."""
 
 
 class Defaults(_Section):

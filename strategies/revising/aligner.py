@@ -10,7 +10,7 @@ from pydantic import Field
 from trimtab.artifacts.correction import FORMATS, CorrectionTemplate, FormatName
 from trimtab.strategies.core.config import Cost
 from trimtab.strategies.core.context import RequestContext
-from trimtab.strategies.core.engine import Params, Ports
+from trimtab.strategies.core.engine import Capabilities, Params, Ports
 from trimtab.strategies.core.errors import ConfigError, MissingCapability, MissingRole
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt
 from trimtab.strategies.revising.correction import Correction, question_of
@@ -109,7 +109,7 @@ class Aligner:
         aligner = ctx.engine(ROLE)
         correction = self.config.correction(aligner)
         question = await self._question(asked, draft, correction, aligner)
-        params, call = self._params(ctx), ctx.call(ROLE)
+        params, call = self._params(ctx, aligner.capabilities), ctx.call(ROLE)
         if aligner.text is not None and (correction.template.wrapper is not None or aligner.messages is None):
             said = await gather(aligner.text.complete(correction.raw(question, draft), params, call))
         elif aligner.messages is not None:
@@ -136,16 +136,20 @@ class Aligner:
 
         return await asyncio.to_thread(fitting) if self.config.history == "conversation" else whole
 
-    def _params(self, ctx: RequestContext) -> Params:
-        """Greedy by default; the request's limits on an answer hold."""
-        asked = ctx.params
-        form = {name: asked.native[name] for name in ("response_format", "structured_outputs") if name in asked.native}
+    def _params(self, ctx: RequestContext, able: Capabilities) -> Params:
+        """Greedy by default; the request's limits on an answer hold, its form where the aligner's engine honours it."""
+        asked, samples = ctx.params, self.config.temperature > 0
+        kind = (asked.native.get("response_format") or {}).get("type", "text")
+        forms = {
+            "response_format": kind in able.response_format,
+            "structured_outputs": bool(able.response_format & {"structured_outputs", "json_schema"}),
+        }
         return Params(
             max_tokens=_longest(self.config.max_tokens, asked.max_tokens),
             temperature=self.config.temperature,
-            seed=derived_seed(ctx, ROLE) if self.config.temperature > 0 else None,
+            seed=derived_seed(ctx, ROLE) if samples and able.seed else None,
             stop=asked.stop,
-            native=form,
+            native={name: asked.native[name] for name, honoured in forms.items() if honoured and name in asked.native},
         )
 
     def _tell(self, draft: str, corrected: Gathered, reason: str | None, ctx: RequestContext) -> None:

@@ -184,7 +184,8 @@ async def test_code_and_structured_drafts_are_left_alone(draft: str, native: Map
 async def test_under_a_lock_a_form_is_kept_or_the_draft_is() -> None:
     model = Continuer(["no json", '{"a": 2}'])
     for expected in ('{"a": 1}', '{"a": 2}'):
-        ctx = aligned_by(model.ports, params=Params(native=JSON))
+        able = Capabilities(response_format=frozenset({"text", "json_schema"}))
+        ctx = aligned_by(replace(model.ports, capabilities=able), params=Params(native=JSON))
         assert await revised(AlignerConfig().locked(), QUESTION, '{"a": 1}', ctx) == expected
     assert model.params[0].native == JSON
 
@@ -205,7 +206,8 @@ class Down:
     """An engine that is gone."""
 
     async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
-        raise EngineUnavailable("the aligner is down")
+        for reason in ("the aligner is down",):
+            raise EngineUnavailable(reason)
         yield Delta()
 
 

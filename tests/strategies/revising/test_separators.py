@@ -7,7 +7,8 @@ from trimtab.artifacts.correction import FORMATS
 from trimtab.strategies.revising.dialogue import MARKS
 from trimtab.strategies.revising.separators import Separators, cut
 
-ALL = {"raw": MARKS, **{name: template.marks for name, template in FORMATS.items()}}
+ALL: dict[str, tuple[str, ...]] = {"raw": MARKS}
+ALL |= {name: template.marks for name, template in FORMATS.items()}
 NOISE = st.text(alphabet=" |:#[]UASER\n", max_size=6)
 texts = st.lists(st.one_of(NOISE, st.sampled_from([mark for marks in ALL.values() for mark in marks])), max_size=8).map("".join)
 
