@@ -5,12 +5,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from trimtab.artifacts import DEFAULT_MODEL, ResolvedModel, resolve
+from trimtab.artifacts import DEFAULT_MODEL, FORMATS, CorrectionTemplate, ResolvedModel, read_correction, resolve
 from trimtab.artifacts.progress import Progress
 from trimtab.server.config_file import ConfigFileError
 from trimtab.server.corpora import ServedCorpora
 from trimtab.server.encoders import Encoders, served_encoders
 from trimtab.server.engines.base import Engine
+from trimtab.server.engines.view import View
+from trimtab.server.engines.vllm.defaults import for_copying
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.service import Service
 from trimtab.server.settings import (
@@ -26,6 +28,7 @@ from trimtab.server.settings import (
 )
 from trimtab.strategies.config import catalogue
 
+ALIGNER = "aligner"
 RESERVED = frozenset({"plain"})
 """Names no pipeline may take: each must mean the same everywhere."""
 
@@ -100,13 +103,41 @@ class _Assembly:
         return {name: base, **beside}
 
     def role(self, role: str, given: str | RoleConfig, models: Mapping[str, ServedModel]) -> Engine:
-        """The engine of a role: that of a served model, or one of its own."""
+        """The engine of a role: that of a served model (under its adapter), or one of its own."""
         if isinstance(given, str):
             if given in models:
-                return models[given].engine
+                return self._lent(role, models[given])
             given = RoleConfig(source=given)
+        if given.template is not None and role != ALIGNER:
+            raise ConfigFileError(f"roles.{role}.template: only an aligner has one")
         config = automatic(given.engine) if isinstance(given.engine, AutoEngine) else given.engine
-        return self._engine(role, given.source or role, config, None)
+        source = given.source or role
+        if role != ALIGNER:
+            return self._engine(role, source, config, None)
+        if isinstance(config, VllmConfig):
+            config = for_copying(config)
+        return View(self._engine(role, source, config, None), correction=self._correction(given, source, config))
+
+    def _lent(self, role: str, model: ServedModel) -> Engine:
+        """A served model's engine in a role."""
+        stored = self._stored(model) if role == ALIGNER else None
+        if model.adapter is None and stored is None:
+            return model.engine
+        return View(model.engine, model.adapter, stored, is_lent=True)
+
+    def _correction(self, given: RoleConfig, source: str, config: EngineConfig) -> CorrectionTemplate | None:
+        """How an aligner of its own is asked: as the settings say, else as its checkpoint does."""
+        if given.template is not None:
+            return given.template if isinstance(given.template, CorrectionTemplate) else FORMATS[given.template]
+        local = not isinstance(config, UpstreamConfig | ScriptedConfig)
+        return read_correction(self._source(source).path) if local else None
+
+    def _stored(self, model: ServedModel) -> CorrectionTemplate | None:
+        """The correction format in a served model's or adapter's directory."""
+        if model.adapter is not None:
+            return read_correction(Path(model.source))
+        local = model.engine.kind not in {"upstream", "scripted"}
+        return read_correction(self._source(model.source).path) if local else None
 
     def _engine(self, name: str, source: str, config: EngineConfig, chat_template: str | None) -> Engine:
         match config:

@@ -250,7 +250,7 @@ class Service:
                 )
 
     def _ports(self, model: ServedModel) -> dict[str, Ports]:
-        return {"policy": model.engine.ports, **{role: engine.ports for role, engine in self.roles.items()}}
+        return {"policy": model.ports, **{role: engine.ports for role, engine in self.roles.items()}}
 
     def _aligned(self, plan: Plan, pipeline: Pipeline) -> AlignedChat:
         """The runner of one aligned chat request."""

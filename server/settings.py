@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from trimtab.artifacts.correction import CorrectionTemplate, FormatName
+
 Spec = str | dict[str, Any] | list[str | dict[str, Any]]
 Scope = Literal["infer", "batch", "corpus", "admin"]
 
@@ -133,6 +135,9 @@ class RoleConfig(_Section):
         VllmConfig | TransformersConfig | UpstreamConfig | ScriptedConfig | AutoEngine, Field(discriminator="kind")
     ] = Field(default_factory=AutoEngine)
     """What runs it."""
+    template: FormatName | CorrectionTemplate | None = None
+    """How an aligner is asked: question_answer, edit_pair, or an object with a `message`; default what lies in its checkpoint
+    as `correction.json`."""
 
 
 class Defaults(_Section):

@@ -16,6 +16,8 @@ from trimtab.strategies.core.errors import ConfigError, UnknownStrategy
 from trimtab.strategies.decoding.best_of_n import BestOfNConfig
 from trimtab.strategies.decoding.plain import PlainConfig
 from trimtab.strategies.decoding.rain import RainConfig
+from trimtab.strategies.revising.aligner import AlignerConfig
+from trimtab.strategies.revising.critique_refine import CritiqueRefineConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
 BUILT_IN: tuple[type[StrategyConfig], ...] = (
@@ -23,6 +25,8 @@ BUILT_IN: tuple[type[StrategyConfig], ...] = (
     ValuePromptConfig,
     BestOfNConfig,
     RainConfig,
+    CritiqueRefineConfig,
+    AlignerConfig,
 )
 ENTRY_POINT_GROUP = "trimtab.strategies"
 MAX_STEPS = 16

@@ -21,13 +21,16 @@ from trimtab.strategies.core.messages import Conversation, Delta, Text, Usage
 class MessagesOverWire:
     """The messages port: vLLM's own chat layer, its chunks read as deltas."""
 
-    def __init__(self, wire: VllmWire) -> None:
+    def __init__(self, wire: VllmWire, adapter: str | None = None) -> None:
+        """adapter: the name of the adapter that answers; None = the base model."""
         self._wire = wire
+        self._model = {} if adapter is None else {"model": adapter}
 
     async def chat(self, conversation: Conversation, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         """The answer to a conversation; the last delta carries `usage`."""
         body = {
             **body_of(params),
+            **self._model,
             "messages": conversation.wire(),
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
