@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from trimtab.strategies.core.config import StrategyConfig
 from trimtab.strategies.core.errors import ConfigError, UnknownStrategy
 from trimtab.strategies.decoding.plain import PlainConfig
+from trimtab.strategies.shaping.urial import UrialConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
-BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig)
+BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig, UrialConfig)
 ENTRY_POINT_GROUP = "trimtab.strategies"
 MAX_STEPS = 16
 

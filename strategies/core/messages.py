@@ -125,6 +125,10 @@ class Text:
     """Strings that end the answer, beside the request's own."""
     add_bos: bool = True
     """Whether the tokenizer's beginning-of-sequence token (where it has one) comes first."""
+    fenced: bool = False
+    """Whether the answer stands between code fences whose opening one ends the prompt; the closing one is no part of it."""
+    sampling: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    """Sampling parameters (temperature, repetition_penalty, ...) for those that a request leaves open."""
     asked: Conversation | None = None
     """What the user asked, before any strategy rendered it."""
 
