@@ -14,10 +14,18 @@ from pydantic import ValidationError
 from trimtab.strategies.core.config import StrategyConfig
 from trimtab.strategies.core.errors import ConfigError, UnknownStrategy
 from trimtab.strategies.decoding.plain import PlainConfig
+from trimtab.strategies.shaping.demonstrations import DemonstrationsConfig
+from trimtab.strategies.shaping.norms import NormsConfig
 from trimtab.strategies.shaping.urial import UrialConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
-BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig, UrialConfig)
+BUILT_IN: tuple[type[StrategyConfig], ...] = (
+    PlainConfig,
+    ValuePromptConfig,
+    UrialConfig,
+    DemonstrationsConfig,
+    NormsConfig,
+)
 ENTRY_POINT_GROUP = "trimtab.strategies"
 MAX_STEPS = 16
 

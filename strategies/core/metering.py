@@ -18,8 +18,8 @@ from trimtab.strategies.core.engine import (
     TokensPort,
 )
 from trimtab.strategies.core.errors import DeadlineExceeded
-from trimtab.strategies.core.fence import unfenced
 from trimtab.strategies.core.messages import Conversation, Delta, Text, Usage
+from trimtab.strategies.core.trimming import trimmed
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class _Texts:
         self.metered.begin()
         held, clipped = within_budget(_completed(params, text.sampling), self.metered.budget)
         answer = self.inner.complete(text, held, call)
-        return _deltas(unfenced(answer) if text.fenced else answer, self.metered, clipped=clipped)
+        return _deltas(trimmed(answer, text.answer), self.metered, clipped=clipped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,15 @@ STOPS = ("\n# Query:", "\n# Answer:")
 
 _LEAST = 3
 _TICKS = re.compile(r"`+")
-_HEADER = re.compile(
-    r"(?:^|(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]))([^\S\n]*)(#+[^\S\n]*(?:Query|Answer|Context|User|Assistant)[^\S\n]*:)",
-    re.IGNORECASE,
-)
+_LINE_START = r"(?:^|(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]))"
+
+
+def header_lines(*headers: str) -> re.Pattern[str]:
+    """What finds the lines of a text that begin, after spaces, with one of these regular expressions."""
+    return re.compile(rf"{_LINE_START}([^\S\n]*)({'|'.join(headers)})", re.IGNORECASE)
+
+
+_HEADER = header_lines(r"#+[^\S\n]*(?:Query|Answer|Context|User|Assistant)[^\S\n]*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,6 @@ def fence_around(text: str) -> str:
     return "`" * max(_LEAST, 1 + max((len(run) for run in _TICKS.findall(text)), default=0))
 
 
-def escaped(text: str) -> str:
-    """The text with a backslash before the `#` of lines that read as headers of the frame."""
-    return _HEADER.sub(r"\1\\\2", text)
+def escaped(text: str, headers: re.Pattern[str] = _HEADER) -> str:
+    """The text with a backslash before what begins a line as a header of the frame does."""
+    return headers.sub(r"\1\\\2", text)

@@ -122,7 +122,7 @@ class Urial:
         rendered = Text(
             (head.segment, *frame.turns(turns), *frame.answer(prompt.prefill)),
             stops=STOPS,
-            fenced=True,
+            answer="fenced",
             sampling=self._sampling(ctx.params.n),
             asked=prompt.original,
         )

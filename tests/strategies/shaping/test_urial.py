@@ -1,6 +1,7 @@
 """URIAL: golden bytes in both structures, what may stand in the prompt, and how answers end."""
 
 import hashlib
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -205,7 +206,7 @@ async def test_every_split_of_the_stream_gives_the_same_text(places: list[int]) 
     """The engine cuts at the stop string; whatever pieces it hands on, neither a fence nor a part of one is shown."""
     answer = "So:\n```sh\nls\n```\nThat is all.\n```\n"
     edges = sorted({0, len(answer), *(place for place in places if place <= len(answer))})
-    pieces = [answer[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [answer[start:end] for start, end in itertools.pairwise(edges)]
     assert await answered(Ports(text=RawEngine(pieces))) == {0: "So:\n```sh\nls\n```\nThat is all."}
 
 
