@@ -18,11 +18,17 @@ from trimtab.strategies.decoding.plain import PlainConfig
 from trimtab.strategies.decoding.rain import RainConfig
 from trimtab.strategies.revising.aligner import AlignerConfig
 from trimtab.strategies.revising.critique_refine import CritiqueRefineConfig
+from trimtab.strategies.shaping.demonstrations import DemonstrationsConfig
+from trimtab.strategies.shaping.norms import NormsConfig
+from trimtab.strategies.shaping.urial import UrialConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
 BUILT_IN: tuple[type[StrategyConfig], ...] = (
     PlainConfig,
     ValuePromptConfig,
+    UrialConfig,
+    DemonstrationsConfig,
+    NormsConfig,
     BestOfNConfig,
     RainConfig,
     CritiqueRefineConfig,

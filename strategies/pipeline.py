@@ -128,6 +128,12 @@ class Pipeline:
             for role in sorted(step.engine_roles() - set(engines)):
                 raise MissingRole(f"{step.kind} needs an engine for the role {role!r}, and none is configured", param=param)
             step.check(engines, param=param)
+        if not (self.is_plain or policy.messages or any(step.may_render_text() for step in self.shapers)):
+            raise MissingCapability(
+                f"this engine answers no conversations (a base model without a chat template), and {', '.join(self.names)} "
+                "leaves them as they are; put urial behind the shapers: it renders a raw prompt",
+                param=param,
+            )
 
     def prove(self, engines: Mapping[str, Ports]) -> None:
         """Try out what `check` cannot see; may block. Raises MissingCapability."""
@@ -136,11 +142,12 @@ class Pipeline:
 
     async def shape(self, prompt: Prompt, ctx: RequestContext, on_error: OnError) -> Prompt:
         """The prompt after all shapers. Under `open` a failure is raised too: the caller answers plainly."""
-        for config in self.shapers:
+        for place, config in enumerate(self.shapers):
+            later = any(other.renders_text() for other in self.shapers[place + 1 :])
             with _Timed(ctx.trace.begin(config.kind, "shaper"), ctx.trace) as step:
                 try:
                     shaper: PromptShaper = config.build()
-                    shaped = await shaper.shape(prompt, ctx.in_step(step))
+                    shaped = await shaper.shape(prompt, replace(ctx.in_step(step), rendered_later=later))
                 except Exception as error:  # noqa: BLE001  a step may be anybody's plug-in; policy decides what follows
                     _left_out(step, error, on_error, ctx.trace)
                     continue

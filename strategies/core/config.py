@@ -54,6 +54,10 @@ class StrategyConfig(BaseModel):
         """Whether a shaper turns a conversation into a raw prompt: what follows it must accept one."""
         return False
 
+    def may_render_text(self) -> bool:
+        """Whether a shaper may do so on some engine: then the engine need not answer conversations."""
+        return self.renders_text()
+
     def locked(self) -> Self:
         """Its form in a locked pipeline: nothing a client can write may make it skip, unless the operator said so."""
         return self
