@@ -108,6 +108,7 @@ class Asked:
 
     port: Literal["messages", "text", "tokens", "logprobs", "scores"]
     prompt: Conversation | Text | tuple[int, ...]
+    call: Call
     params: Params = field(default_factory=Params)
 
 
@@ -150,29 +151,29 @@ class Watched(ScriptedEngine):
         return self.script.answer(prompt, params, index)
 
     async def chat(self, conversation: Conversation, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
-        with self._watching(Asked("messages", conversation, params)):
+        with self._watching(Asked("messages", conversation, call, params)):
             async with aclosing(super().chat(conversation, params, call)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
-        with self._watching(Asked("text", text, params)):
+        with self._watching(Asked("text", text, call, params)):
             async with aclosing(super().complete(text, params, call)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
-        with self._watching(Asked("tokens", tuple(prompt_token_ids), params)):
+        with self._watching(Asked("tokens", tuple(prompt_token_ids), call, params)):
             async with aclosing(super().generate(prompt_token_ids, params, call)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
-        with self._watching(Asked("logprobs", tuple(prompt_token_ids))):
+        with self._watching(Asked("logprobs", tuple(prompt_token_ids), call)):
             return await super().next_logprobs(prompt_token_ids, candidates, call)
 
     async def score(self, conversations: Sequence[Conversation], call: Call) -> tuple[float, ...]:
-        with self._watching(Asked("scores", conversations[0])):
+        with self._watching(Asked("scores", conversations[0], call)):
             return await super().score(conversations, call)
 
     @contextmanager
@@ -251,50 +252,23 @@ class Stream:
         return self.status != 200 or any("error" in chunk for chunk in self.chunks)
 
 
-@dataclass(slots=True)
-class World:
-    """A running app with engines of its own."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Asks a server whose keys are called `key-NAME`."""
 
     http: httpx2.AsyncClient
-    policy: Watched
-    aligner: Watched
-
-    @property
-    def engines(self) -> tuple[Watched, ...]:
-        """All of them."""
-        return (self.policy, self.aligner)
-
-    @property
-    def asked(self) -> list[Asked]:
-        """Every port call of every engine."""
-        return [*self.policy.asked, *self.aligner.asked]
-
-    def reset(self) -> None:
-        """Forget what was asked; engines answer, run and serve as at first."""
-        for engine in self.engines:
-            engine.reset()
-
-    def says(self, script: Script) -> None:
-        """What all engines say from now on."""
-        for engine in self.engines:
-            engine.script = script
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no engine works."""
-        return all(engine.open == 0 and engine.running == 0 for engine in self.engines)
+    model: str = MODEL
 
     async def ask(self, strategy: Any, *, key: str = "free", **fields: Any) -> Reply:
         """The whole answer to one question under a strategy."""
-        answer = await self.http.post(
-            "/v1/chat/completions", json=body_of(strategy, **fields), headers={"authorization": f"Bearer key-{key}"}
-        )
+        body = body_of(strategy, self.model, **fields)
+        answer = await self.http.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer key-{key}"})
         return Reply(answer.status_code, dict(answer.headers), answer.json())
 
     @asynccontextmanager
     async def streaming(self, strategy: Any, *, key: str = "free", **fields: Any) -> AsyncIterator[httpx2.Response]:
         """The answer as it comes."""
-        body = {**body_of(strategy, **fields), "stream": True}
+        body = {**body_of(strategy, self.model, **fields), "stream": True}
         headers = {"authorization": f"Bearer key-{key}"}
         async with self.http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
             yield answer
@@ -309,13 +283,55 @@ class World:
         return Stream(200, [json.loads(event) for event in events if event != "[DONE]"], events[-1] == "[DONE]")
 
 
-def body_of(strategy: Any, **fields: Any) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class World:
+    """A running app with engines of its own."""
+
+    client: Client
+    policy: Watched
+    aligner: Watched
+
+    @property
+    def engines(self) -> tuple[Watched, ...]:
+        """All of them."""
+        return (self.policy, self.aligner)
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every port call of every engine."""
+        return [*self.policy.asked, *self.aligner.asked]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no engine works."""
+        return all(engine.open == 0 and engine.running == 0 for engine in self.engines)
+
+    def reset(self) -> None:
+        """Forget what was asked; engines answer, run and serve as at first."""
+        for engine in self.engines:
+            engine.reset()
+
+    def says(self, script: Script) -> None:
+        """What all engines say from now on."""
+        for engine in self.engines:
+            engine.script = script
+
+    async def ask(self, strategy: Any, **fields: Any) -> Reply:
+        """The client's whole answer."""
+        return await self.client.ask(strategy, **fields)
+
+    async def stream(self, strategy: Any, **fields: Any) -> Stream:
+        """The client's streamed answer."""
+        return await self.client.stream(strategy, **fields)
+
+
+def body_of(strategy: Any, model: str = MODEL, **fields: Any) -> dict[str, Any]:
     """A short question under a strategy; `options` go beside the strategy into `alignment`."""
     options = fields.pop("options", {})
     aligned = {} if strategy is None else {"strategy": strategy}
     alignment = {"alignment": {**aligned, **options}} if aligned or options else {}
     asked = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 24, "seed": 7}
-    return {"model": MODEL, **asked, **fields, **alignment}
+    return {"model": model, **asked, **fields, **alignment}
 
 
 def settled(told: Any) -> Any:
@@ -358,4 +374,4 @@ async def running(data_dir: Path) -> AsyncIterator[World]:
     service, policy, aligner = watched(settings)
     transport = ASGITransport(create_app(settings, service=service))
     async with transport, httpx2.AsyncClient(transport=transport, base_url="http://test", timeout=60) as http:
-        yield World(http, policy, aligner)
+        yield World(Client(http), policy, aligner)

@@ -94,6 +94,13 @@ async def test_usage_counts_every_call_of_every_engine(world: World, kind: str) 
 
 
 @every
+async def test_every_call_runs_under_the_request_and_its_keys_salt(world: World, kind: str) -> None:
+    answered(await world.ask(kind, n=2))
+    assert {asked.call.cache_salt for asked in world.asked} == {"free"}
+    assert len({asked.call.request_id for asked in world.asked}) == 1
+
+
+@every
 async def test_usage_mode_final_counts_the_answer_alone(world: World, kind: str) -> None:
     reply = answered(await world.ask(kind, options={"usage_mode": "final"}))
     assert reply.body["usage"] == reply.alignment["usage"]["final"]
@@ -329,7 +336,7 @@ async def test_an_unknown_parameter_is_named(world: World, kind: str) -> None:
 
 @every
 async def test_the_catalogue_describes_the_defaults(world: World, kind: str) -> None:
-    answer = await world.http.get(f"/v1/alignment/strategies/{kind}", headers={"authorization": "Bearer key-free"})
+    answer = await world.client.http.get(f"/v1/alignment/strategies/{kind}", headers={"authorization": "Bearer key-free"})
     entry = answer.json()
     config = KINDS[kind]()
     dumped = config.model_dump(mode="json")
