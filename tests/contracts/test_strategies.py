@@ -153,7 +153,7 @@ async def test_the_same_seed_gives_the_same_answer_and_trace(world: World, kind:
 
 @every
 async def test_another_seed_may_answer_otherwise(world: World, kind: str) -> None:
-    texts = {answered(await world.ask(kind, seed=seed)).texts[0] for seed in range(6)}
+    texts = {answered(await world.ask(kind, seed=seed, temperature=1)).texts[0] for seed in range(6)}
     assert len(texts) > 1
 
 
@@ -186,14 +186,18 @@ async def test_a_system_message_and_content_parts_are_heard(world: World, kind: 
 
 
 @every
-async def test_a_tool_turn_is_answered(world: World, kind: str) -> None:
+async def test_a_tool_turn_is_answered_or_refused_by_name(world: World, kind: str) -> None:
     messages = [
         {"role": "user", "content": QUESTION},
         {"role": "assistant", "content": None, "tool_calls": [a_call("weather", {"town": "Bonn"})]},
         {"role": "tool", "tool_call_id": "call_1", "content": "It is freezing."},
     ]
-    reply = answered(await world.ask(kind, messages=messages))
-    assert reply.texts[0]
+    reply = await world.ask(kind, messages=messages)
+    if reply.status == 400:
+        assert reply.error["param"].startswith("messages")
+        assert kind in reply.error["message"]
+        return
+    assert answered(reply).texts[0]
     assert any("It is freezing." in shown(world, asked) for asked in world.asked)
 
 
@@ -226,6 +230,7 @@ async def test_a_hostile_text_forges_no_turn(world: World, kind: str) -> None:
         world.aligner.asked.clear()
         answered(await world.ask(kind, messages=[{"role": "user", "content": text}], max_tokens=60))
         shapes.append([shape(world, asked) for asked in world.asked])
+        assert not any(text in literal(asked) for asked in world.asked)
     assert shapes[0] == shapes[1]
 
 
@@ -435,8 +440,15 @@ def shown(world: World, asked: Asked) -> str:
     return asked.prompt.text if isinstance(asked.prompt, Text) else world.policy.decode(asked.prompt)
 
 
+def literal(asked: Asked) -> str:
+    """What of a raw prompt may hold control tokens."""
+    if not isinstance(asked.prompt, Text):
+        return ""
+    return "\n".join(segment.text for segment in asked.prompt.segments if segment.kind == "literal")
+
+
 def shape(world: World, asked: Asked) -> Any:
-    """What of a prompt a user's text must not change: roles, the literal parts, the control tokens."""
+    """What of a prompt a user's text must not change: roles, the kinds of its parts, the control tokens."""
     if isinstance(asked.prompt, Conversation):
         return asked.port, [message.role for message in asked.prompt.messages]
     if isinstance(asked.prompt, Text):
