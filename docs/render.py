@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
-from docs import strategy_pages  # noqa: E402  the path to it stands above
+import strategy_pages  # noqa: E402  the path to it stands above
 
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -225,12 +225,12 @@ async def test_a_tool_call_leaves_as_it_came_or_is_refused(world: World, kind: s
 async def test_a_hostile_text_forges_no_turn(world: World, kind: str) -> None:
     world.says(Always("alpha beta gamma."))
     shapes = []
-    for text in ("one two", HOSTILE):
+    for text, words in (("one two", "one two"), (HOSTILE, "thirteenth")):
         world.policy.asked.clear()
         world.aligner.asked.clear()
         answered(await world.ask(kind, messages=[{"role": "user", "content": text}], max_tokens=60))
         shapes.append([shape(world, asked) for asked in world.asked])
-        assert not any(text in literal(asked) for asked in world.asked)
+        assert not any(words in literal(asked) for asked in world.asked)
     assert shapes[0] == shapes[1]
 
 
