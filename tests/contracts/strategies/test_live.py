@@ -17,7 +17,8 @@ import pytest_asyncio
 from tests.contracts.conftest import MODEL, configuration
 from tests.contracts.features import EngineName
 from tests.contracts.servers import Live, serving
-from tests.contracts.strategies_cases import HOSTILE, KINDS, Client, Reply
+from tests.contracts.strategies.asking import Client, Reply
+from tests.contracts.strategies.cases import HOSTILE, every
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 REAL: tuple[EngineName, ...] = ("transformers", "vllm", "upstream")
 SMALL: Mapping[str, Mapping[str, Any]] = {}
 """Parameters that keep a search short."""
-GREEDY = {"temperature": 0, "max_tokens": 12}
-PATIENCE_S = 120.0
+GREEDY: Mapping[str, Any] = {"temperature": 0, "max_tokens": 12}
+LONGEST_S = 120.0
 
 
 @pytest.fixture(scope="module", params=[pytest.param(e, marks=pytest.mark.vllm if e == "vllm" else ()) for e in REAL])
@@ -46,11 +47,8 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(server: Live) -> AsyncIterator[Client]:
-    async with httpx2.AsyncClient(base_url=server.url, timeout=PATIENCE_S) as http:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=LONGEST_S) as http:
         yield Client(http, server.model)
-
-
-every = pytest.mark.parametrize("kind", list(KINDS))
 
 
 def keyed(config: dict[str, object]) -> dict[str, object]:
