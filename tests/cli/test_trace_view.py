@@ -149,6 +149,13 @@ def test_a_plug_ins_details_are_shown_whatever_they_are() -> None:
     assert "on yes" in text
 
 
+def test_lists_of_lists_are_numbered_too() -> None:
+    candidates = [[{"text": "First words of an answer. " * 5, "value": 1.0}, {"text": "Second.", "value": -1.0}]] * 2
+    text = shown(account(step("best_of_n", "decoder", candidates=candidates)))
+    assert text.count(" 1 value 1") == 2
+    assert text.count(" 2 text Second.  value -1") == 2
+
+
 def test_the_terminal_takes_no_orders_from_a_text() -> None:
     rules = [{"id": "x\x1b[2J", "score": 1.0, "text": "be\x1b[31m kind\x07\u202e"}]
     report = account(step("norms", rules=rules, critique="\x1b]0;title\x07" * 20, reason="a\rb"), warnings=["\x1b[1A"])

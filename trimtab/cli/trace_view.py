@@ -26,6 +26,8 @@ ENTRIES = 10
 """Most entries of one list."""
 NODES = 16
 """Most nodes of one tree, those with the most visits."""
+SHORT = 64
+"""Longest value that shares a line with others, in characters."""
 DEEPEST = 5
 """Levels of nested details; below them JSON."""
 
@@ -124,7 +126,7 @@ def _member(name: str, value: Any, indent: str, width: int, depth: int) -> list[
     if isinstance(value, str):
         body = _diff(value, inner, width) if name.endswith("diff") else _words(value, inner, width)
     elif depth >= DEEPEST:
-        body = _words(json.dumps(value, ensure_ascii=False, default=str), inner, width)
+        body = _words(_json(value), inner, width)
     elif isinstance(value, Mapping):
         body = _tree(value, inner) if "visits" in value else _members(value, inner, width, depth + 1)
     else:
@@ -142,9 +144,10 @@ def _entries(name: str, values: Sequence[Any], indent: str, width: int, depth: i
             shown += _hit(value, indent, width)
         elif isinstance(value, Mapping):
             shown += _round(number, value, indent, width, depth)
+        elif isinstance(value, list | tuple) and _scalar(value) is None and depth < DEEPEST:
+            shown += [Text(f"{indent}{number:>2}"), *_entries(name, value, f"{indent}   ", width, depth + 1)]
         else:
-            word = _scalar(value)
-            shown += _words(word if word is not None else json.dumps(value, ensure_ascii=False, default=str), indent, width)
+            shown += _words(_scalar(value) or _json(value), indent, width)
     if len(values) > ENTRIES:
         shown.append(Text(f"{indent}... {len(values) - ENTRIES} more", "dim"))
     return shown
@@ -243,7 +246,7 @@ def _diff(text: str, indent: str, width: int) -> list[Text]:
 def _words(text: str, indent: str, width: int, *, most: int = TEXT_LINES) -> list[Text]:
     """A text, wrapped, its first lines."""
     room = max(20, width - len(indent))
-    wrapped = [part for line in text.splitlines() for part in textwrap.wrap(_plain(line), room) or [""]]
+    wrapped = [part for line in text.strip("\n").splitlines() for part in textwrap.wrap(_plain(line), room) or [""]]
     return _cut([Text(f"{indent}{line}", "italic") for line in wrapped], most, indent)
 
 
@@ -263,10 +266,14 @@ def _scalar(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return (_plain(value) or '""') if len(value) <= 60 and "\n" not in value else None
+        return (_plain(value) or '""') if len(value) <= SHORT and "\n" not in value else None
     parts = [_scalar(part) for part in value] if isinstance(value, Sequence) else [None]
     joined = ", ".join(part for part in parts if part is not None)
-    return f"[{joined}]" if None not in parts and len(joined) <= 60 else None
+    return f"[{joined}]" if None not in parts and len(joined) <= SHORT else None
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _title(name: str) -> str:

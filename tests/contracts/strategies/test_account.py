@@ -108,7 +108,7 @@ async def test_a_full_trace_is_bounded_json_and_the_levels_are_nested(world: Wor
     }
     assert "steps" not in levels["none"]
     for summary, full in zip(levels["summary"]["steps"], levels["full"]["steps"], strict=True):
-        assert settled(summary).items() <= settled(full).items()
+        assert summary.keys() <= full.keys()
     json.dumps(levels["full"], allow_nan=False)
     assert len(json.dumps(levels["summary"])) < LARGEST_TRACE / 8
     long = [{"role": "user", "content": f"{QUESTION} " * 50}]
