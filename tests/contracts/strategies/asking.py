@@ -202,7 +202,7 @@ def settings_of(data_dir: Path) -> Settings:
 def watched(settings: Settings) -> tuple[Service, Watched, Watched]:
     """The service that these settings build, with engines that watch in place of its own."""
     service = build(settings)
-    policy, aligner = Watched(MODEL), Watched("aligner")
+    policy, aligner = Watched(MODEL), Watched("aligner").like(service.roles["aligner"])
     service.registry = Registry({MODEL: ServedModel(MODEL, policy, 1)}, tuple(settings.pipelines))
     service.roles = {"aligner": aligner}
     return service, policy, aligner

@@ -6,9 +6,10 @@ import random
 from asyncio import Event
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from trimtab.server.engines.base import Engine
 from trimtab.server.engines.scripted import Script, ScriptedAnswer, ScriptedEngine
 from trimtab.server.settings import ScriptedConfig
 from trimtab.strategies.core.engine import Call, Params, TokenDelta
@@ -82,6 +83,12 @@ class Watched(ScriptedEngine):
         self.asked: list[Asked] = []
         self.open = 0
         self.fails_after: int | None = None
+
+    def like(self, other: Engine) -> "Watched":
+        """Itself, with what the configuration says of another engine."""
+        self.capabilities = other.capabilities
+        self.ports = replace(self.ports, capabilities=other.capabilities)
+        return self
 
     def reset(self) -> None:
         """As new."""
