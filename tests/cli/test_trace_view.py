@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from trimtab.cli.trace_view import DIFF_LINES, NODES, STEP_LINES, lines, show
+from trimtab.cli.trace_view import DIFF_LINES, INNER_NODES, NODES, STEP_LINES, lines, show
 
 WIDTH = 100
 
@@ -137,9 +137,28 @@ def test_a_tree_shows_the_most_visited_nodes_and_the_committed_path() -> None:
     assert f"... {total - NODES} more nodes" in text
     assert text.index(" 120 visits") < text.index("  60 visits")
     assert '"w120\\n"' in text
-    assert "<- committed" in line_with(text, " 120 visits")
-    assert "<- committed" in line_with(text, "  40 visits")
-    assert "<- committed" not in line_with(text, "  60 visits")
+    assert "<- chosen" in line_with(text, " 120 visits")
+    assert "<- chosen" in line_with(text, "  40 visits")
+    assert "<- chosen" not in line_with(text, "  60 visits")
+
+
+def test_moves_of_a_search_show_the_chosen_continuation_first_of_all() -> None:
+    others = [{"text": f"other {i}", "visits": 9.0 - i, "value": -1.0, "prior": 0.1} for i in range(8)]
+    chosen = {
+        "text": "the one",
+        "visits": 1.0,
+        "value": 1.0,
+        "prior": 0.1,
+        "chosen": True,
+        "candidates": [dict(one) for one in others],
+    }
+    text = shown(
+        account(step("rain", "decoder", moves=[{"text": "the one", "iterations": 8, "candidates": [*others, chosen]}]))
+    )
+    assert " 1 text the one  iterations 8" in text
+    assert "<- chosen" in line_with(text, '"the one"')
+    assert text.count(" visits  value") == INNER_NODES
+    assert f"... {2 * 8 + 1 - INNER_NODES} more nodes" in text
 
 
 def test_a_plug_ins_details_are_shown_whatever_they_are() -> None:
