@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from tests.asgi import ASGITransport
-from tests.contracts.strategies.cases import ALIGNING, MODEL, QUESTION, STATUSES
+from tests.contracts.strategies.cases import ALIGNER, ALIGNING, MODEL, QUESTION, STATUSES
 from tests.contracts.strategies.doubles import Asked, Watched
 from trimtab.server.app import create_app
 from trimtab.server.assembly import build
@@ -192,7 +192,7 @@ def settings_of(data_dir: Path) -> Settings:
     names = ["free", *ALIGNING]
     return Settings(
         models={MODEL: scripted},
-        roles={"aligner": RoleConfig(engine=ScriptedConfig())},
+        roles={"aligner": RoleConfig.model_validate(ALIGNER)},
         keys=tuple(KeyConfig.model_validate({"name": name, "key": f"key-{name}"}) for name in names),
         policies=tuple(PolicyConfig(key=kind, lock=kind) for kind in ALIGNING),
         data_dir=data_dir,

@@ -1,6 +1,7 @@
 """On what the contract of strategies is tried: the catalogue, a question, and a text that attacks."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,8 @@ DELIMITERS = (
 )
 """What no answer holds whose model did not say it."""
 
+ALIGNER: Mapping[str, Any] = {"engine": {"kind": "scripted"}}
+"""The role's engine, as a configuration has it."""
 KINDS: Mapping[str, type[StrategyConfig]] = {kind_of(config): config for config in BUILT_IN}
 ALIGNING = tuple(kind for kind in KINDS if kind != "plain")
 
