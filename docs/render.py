@@ -1,7 +1,7 @@
 """Render what the documentation takes from the code: `python docs/render.py` writes, `--check` only compares.
 
-Generated parts of README.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`; docs/configuration.md is
-generated whole.
+Generated parts of README.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`; docs/configuration.md and
+docs/strategies.md are generated whole.
 """
 
 import argparse
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+import strategy_pages  # noqa: E402  the path to it stands above
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -23,19 +25,20 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def strategies() -> str:
-    """The catalogue of strategies."""
+    """The catalogue of strategies, with what each was measured to cost."""
     from trimtab.strategies.config import BUILT_IN, describe
-    from trimtab.strategies.core.engine import Params
 
+    told = strategy_pages.costs()
     rows = []
     for config in BUILT_IN:
-        entry, cost = describe(config), config().cost(Params())
-        extra = f"{cost.calls}, at most {cost.completion_tokens} tokens" if cost.calls else "none"
-        needs = ", ".join(entry["requires"]) or "nothing"
-        rows.append(
-            (f"`{entry['kind']}`", entry["role"], entry["summary"], entry["streaming"], needs, extra, entry["source"] or "-")
-        )
-    return table(("strategy", "role", "what it does", "streaming", "needs", "extra calls by default", "source"), rows)
+        entry = describe(config)
+        kind = entry["kind"]
+        link = f"[`{kind}`](docs/strategies.md#{kind})"
+        own, cost = strategy_pages.engine_level(config), strategy_pages.measured(kind, told)
+        rows.append((link, entry["role"], entry["summary"], *cost, entry["streaming"], own, entry["source"] or "-"))
+    header = ("strategy", "role", "what it does", "extra calls", "extra tokens", "streaming", "engine level", "paper")
+    note = strategy_pages.how_measured(told)
+    return f"{table(header, rows)}\n\n{note}" if note else table(header, rows)
 
 
 def endpoints() -> str:
@@ -60,6 +63,13 @@ def matrix() -> str:
     shown = {"yes": "yes", "refused": "400", "upstream": "as the upstream"}
     rows = [(f"`{f.endpoint}`", f.name, *(shown[f.state(engine)] for engine in ENGINES)) for f in FEATURES]
     return table(("endpoint", "feature", *(f"`{engine}`" for engine in ENGINES)), rows)
+
+
+def strategies_page() -> str:
+    """What each strategy does, needs, costs and takes, with an example."""
+    from trimtab.strategies.config import BUILT_IN
+
+    return strategy_pages.page(BUILT_IN)
 
 
 def configuration() -> str:
@@ -87,7 +97,8 @@ def readme(text: str) -> str:
 def rendered() -> dict[Path, str]:
     """Every generated file with the text it should have."""
     path = ROOT / "README.md"
-    return {path: readme(path.read_text(encoding="utf-8")), ROOT / "docs" / "configuration.md": configuration()}
+    whole = {"configuration.md": configuration(), "strategies.md": strategies_page()}
+    return {path: readme(path.read_text(encoding="utf-8")), **{ROOT / "docs" / name: text for name, text in whole.items()}}
 
 
 def stale() -> list[Path]:

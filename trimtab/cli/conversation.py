@@ -53,7 +53,8 @@ class Talk:
 
     def _stream(self, pieces: list[str]) -> None:
         """Print the answer to the turns so far, collecting it in `pieces`."""
-        body: dict[str, Any] = {"extra_body": {"alignment": {"strategy": self.spec}}} if self.spec is not None else {}
+        alignment = self._alignment()
+        body: dict[str, Any] = {"extra_body": {"alignment": alignment}} if alignment else {}
         stream: Any = self.client.chat.completions.create(
             model=self.model, messages=self._messages(), stream=True, **self.params, **body
         )
@@ -67,18 +68,15 @@ class Talk:
                         print(choice.delta.content, end="", flush=True)
         print()
         if self.trace:
-            print(trace_line(report))
+            from trimtab.cli.trace_view import show
+
+            show(report)
+
+    def _alignment(self) -> dict[str, Any]:
+        """The `alignment` object of every turn."""
+        strategy = {"strategy": self.spec} if self.spec is not None else {}
+        return {**strategy, "trace": "full"} if self.trace else strategy
 
     def _messages(self) -> Any:
         head = [{"role": "system", "content": self.system}] if self.system else []
         return [*head, *self.turns]
-
-
-def trace_line(report: Any) -> str:
-    """What the alignment did, in a line."""
-    if report is None:
-        return "[no alignment: passed through]"
-    told = report if isinstance(report, dict) else report.model_dump()
-    steps = ", ".join(f"{step['strategy']} {step['ms']:.0f} ms" for step in told.get("steps", ()))
-    changed = "changed" if told.get("changed") else "unchanged"
-    return f"[alignment {told.get('status')}, {changed}: {steps or 'no steps'}]"
