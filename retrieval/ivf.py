@@ -24,7 +24,7 @@ SPARE = 6
 GATHER_BELOW = 2048
 """Vectors up to which reading each by its number is faster than reading lists."""
 PARALLEL_ABOVE = 8192
-"""Vectors read for one query above which two threads are faster than one."""
+"""Vectors read for one query above which several threads are faster than one."""
 
 Lists = npt.NDArray[np.int64]
 
@@ -54,7 +54,8 @@ class Layout:
 class IvfIndex:
     """An inverted file with given centroids."""
 
-    def __init__(self, centroids: Vectors, calibration: Calibration) -> None:
+    def __init__(self, centroids: Vectors, calibration: Calibration, threads: int = 1) -> None:
+        """threads: how many a search may use that reads much while no other runs."""
         count, dimension = centroids.shape
         self.calibration = calibration
         self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
@@ -65,6 +66,7 @@ class IvfIndex:
         self._ivf.is_trained = True
         self._ivf.parallel_mode = 1  # threads share the lists of one query
         self._ivf.set_direct_map_type(faiss.DirectMap.Hashtable)
+        self._most_threads = threads
         self._alone = threading.Lock()
 
     def __len__(self) -> int:
@@ -142,10 +144,11 @@ class IvfIndex:
 
     @contextmanager
     def _threads(self, read: float) -> Iterator[None]:
-        """Two threads for a search that reads much while no other does."""
-        alone = read > PARALLEL_ABOVE and (cpu_count() or 1) > 1 and self._alone.acquire(blocking=False)
+        """Several threads for a search that reads much while no other does, one for the rest."""
+        most = min(self._most_threads, cpu_count() or 1)
+        alone = read > PARALLEL_ABOVE and most > 1 and self._alone.acquire(blocking=False)
         try:
-            with omp_threads(2 if alone else 1):
+            with omp_threads(most if alone else 1):
                 yield
         finally:
             if alone:

@@ -92,7 +92,7 @@ class Retraining:
     def _remake(self) -> None:
         begin = time.monotonic()
         self._view.keep_account()
-        with omp_threads(self._plan.threads):
+        with omp_threads(self._plan.making_threads):
             numbers = self._view.numbers(-1)
             index, last = self._ivf(numbers) if len(numbers) > self._plan.exact_up_to else self._flat(numbers)
             while len(numbers := self._view.numbers(last)) > AT_SWAP:
@@ -112,7 +112,9 @@ class Retraining:
         lists = plan.lists(len(numbers))
         _, sample = self._view.held(_some(numbers, lists * plan.sample, chance))
         count = min(lists, max(1, len(sample) // 8))
-        index = IvfIndex(centroids(sample, count, seed=plan.seed, check=self._check), Calibration(1, len(numbers)))
+        index = IvfIndex(
+            centroids(sample, count, seed=plan.seed, check=self._check), Calibration(1, len(numbers)), plan.search_threads
+        )
         truth = Truth(*self._view.held(_some(numbers, QUERIES, chance)))
         last = self._copy(numbers, index, truth.see)
         index.calibration = Calibration(fewest_probes(truth, index, plan.recall), len(index))

@@ -34,17 +34,19 @@ class View:
         self._gone: list[Numbers] | None = None
 
     @classmethod
-    def of(cls, passages: Iterable[tuple[Sequence[Row], Vectors]], dimension: int, layout: Layout | None = None) -> "View":
+    def of(
+        cls, passages: Iterable[tuple[Sequence[Row], Vectors]], dimension: int, layout: Layout | None = None, threads: int = 1
+    ) -> "View":
         """A view of stored passages, which come in batches in the order of their numbers.
 
-        layout: the lists that they are searched by; without one every passage is compared.
+        layout: the lists that they are searched by; without one every passage is compared. threads: as of `IvfIndex`.
         """
         if layout is None:
             view = cls(FlatIndex(dimension), dimension)
             for rows, vectors in passages:
                 view.apply(Change(0, (), rows, vectors, 0))
             return view
-        index = IvfIndex(layout.centroids, layout.calibration)
+        index = IvfIndex(layout.centroids, layout.calibration, threads)
         view = cls(index, dimension)
         for rows, vectors in passages:
             view._columns.extend(rows)
