@@ -33,6 +33,7 @@ from trimtab.retrieval.plan import IndexPlan
 
 DIMENSION = 384
 CLUSTERS = 10_000
+"""Of a million vectors; of fewer in proportion."""
 SPREAD = 0.7
 """Standard deviation within a cluster, in those between clusters."""
 K = 10
@@ -54,14 +55,14 @@ class Mixture:
     threads: int
     goal_ms: float
 
-    def draw(self, count: int, seed: int) -> Vectors:
+    def draw(self, count: int, clusters: int, seed: int) -> Vectors:
         chance = np.random.default_rng([seed, 1])
         scale = ((1 + np.arange(DIMENSION)) ** -self.decay).astype(np.float32)
-        centres = np.random.default_rng(0).standard_normal((CLUSTERS, DIMENSION), dtype=np.float32) * scale
+        centres = np.random.default_rng(0).standard_normal((clusters, DIMENSION), dtype=np.float32) * scale
         found = np.empty((count, DIMENSION), dtype=np.float32)
         for begin in range(0, count, BATCH):
             part = found[begin : begin + BATCH]
-            part[:] = centres[chance.integers(0, CLUSTERS, len(part))]
+            part[:] = centres[chance.integers(0, clusters, len(part))]
             part += SPREAD * scale * chance.standard_normal(part.shape, dtype=np.float32)
             part /= np.linalg.norm(part, axis=1, keepdims=True)
         return found
@@ -183,13 +184,14 @@ def search_line(title: str, found: tuple[float, float, float], goal: str) -> str
 
 
 def measure(mixture: Mixture, size: int, number: int, seed: int, directory: Path) -> None:
-    vectors = mixture.draw(size + 2 * CHANGES, seed)
-    queries = mixture.draw(number, seed + 1)
+    clusters = max(10, size * CLUSTERS // 1_000_000)
+    vectors = mixture.draw(size + 2 * CHANGES, clusters, seed)
+    queries = mixture.draw(number, clusters, seed + 1)
     encoder = LookUp(vectors)
     plan = IndexPlan(search_threads=mixture.threads)
     Corpus.create(directory, mixture.name, encoder.name, {})
     corpus = Corpus(directory, encoder, plan=plan)
-    print(f"\n{mixture.name}: {size} vectors, {CLUSTERS} clusters, searches on {mixture.threads} thread(s)", flush=True)
+    print(f"\n{mixture.name}: {size} vectors, {clusters} clusters, searches on {mixture.threads} thread(s)", flush=True)
 
     begin = time.perf_counter()
     first = size * 45 // 100

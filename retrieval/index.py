@@ -14,6 +14,7 @@ from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.growing import Growing
 
 Numbers = npt.NDArray[np.int64]
+Lists = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
 ROUNDING = 1e-5
@@ -29,8 +30,12 @@ class Index(Protocol):
         """How many vectors it holds."""
         ...
 
-    def add(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Takes vectors in; the numbers rise and are above all before."""
+    def assign(self, vectors: Vectors) -> Lists | None:
+        """Where vectors will go, to be worked out before anyone has to wait for `add`; None where that costs nothing."""
+        ...
+
+    def add(self, numbers: Numbers, vectors: Vectors, lists: Lists | None = None) -> None:
+        """Takes vectors in, where `assign` has said; the numbers rise and are above all before."""
         ...
 
     def remove(self, numbers: Numbers) -> None:
@@ -65,7 +70,10 @@ class FlatIndex:
     def __len__(self) -> int:
         return len(self._numbers) - self._dead
 
-    def add(self, numbers: Numbers, vectors: Vectors) -> None:
+    def assign(self, vectors: Vectors) -> None:
+        """There is one place for all."""
+
+    def add(self, numbers: Numbers, vectors: Vectors, lists: Lists | None = None) -> None:
         """Takes vectors in."""
         self._numbers.extend(numbers)
         self._vectors.extend(vectors)

@@ -14,29 +14,39 @@ from os import cpu_count
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import Numbers, Scores, best, ranked
+from trimtab.retrieval.index import Lists, Numbers, Scores, best, ranked
 
 SPARE = 6
 """Candidates beyond `k`, so that rounding inside faiss does not decide which of two nearly equal ones is left out."""
-GATHER_BELOW = 2048
-"""Vectors up to which reading each by its number is faster than reading lists."""
+GATHER_COST = 60
+"""Vectors that can be passed over in lists in the time that it takes to read one by its number."""
+NEIGHBOURS = 10
+"""Of a search that is calibrated."""
+SHARES = (1, 4, 16, 64)
+"""Searches of one vector in so many are calibrated."""
 PARALLEL_ABOVE = 8192
 """Vectors read for one query above which several threads are faster than one."""
-
-Lists = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """How many lists hold the neighbours."""
 
-    probes: int
-    """Lists to read for one query."""
+    probes: tuple[int, ...]
+    """Lists to read for one query, by share searched."""
     size: int
     """Number of vectors for which that was found."""
+
+    def probes_for(self, asked: float, lists: int) -> int:
+        """Lists to read for a search of so many vectors; between the shares that were calibrated, in proportion."""
+        rarity = math.log(max(1.0, self.size / asked), SHARES[1])
+        if rarity >= len(self.probes) - 1:
+            return self.probes[-1] if rarity == len(self.probes) - 1 else lists
+        below = int(rarity)
+        fewer, more = self.probes[below], self.probes[below + 1]
+        return min(lists, math.ceil(fewer * math.pow(more / fewer, rarity - below)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +112,17 @@ class IvfIndex:
     def search(self, vector: Vectors, k: int, among: Numbers | None = None) -> tuple[Scores, Numbers]:
         """The `k` largest inner products and their numbers, of the lists that are read.
 
-        The fewer vectors are asked for, by `among` or because many were removed, the more lists are read: always as many as
-        hold the number of candidates that calibration found to be enough. That may be all; then the result is exact.
+        The fewer vectors are searched, by `among` or because many were removed, the more lists are read; or, where that is
+        faster, each vector by its number. Then the result is exact.
         """
         asked = len(self) if among is None else len(among)
         if not asked:
             return np.empty(0), np.empty(0, dtype=np.int64)
-        if asked <= GATHER_BELOW:
+        alike = asked * NEIGHBOURS / max(k, NEIGHBOURS)  # the last of k lies as far as the 10th of so many
+        probes = self.calibration.probes_for(alike, len(self.centroids))
+        if asked * GATHER_COST <= probes * len(self) / len(self.centroids):
             numbers = self.numbers() if among is None else among
             return best(self.vectors(numbers), numbers, vector, k)
-        lists = len(self.centroids)
-        probes = min(lists, math.ceil(self.calibration.probes * max(1.0, self.calibration.size / asked)))
         return self.probe(vector, k, probes, among)
 
     def probe(self, vector: Vectors, k: int, probes: int, among: Numbers | None = None) -> tuple[Scores, Numbers]:
