@@ -18,8 +18,9 @@ class IndexPlan(BaseModel):
     """Share of the 10 nearest passages that a search must find, measured on stored ones when an inverted file is made."""
     sample: int = Field(default=64, ge=8)
     """Passages a list is trained on."""
-    search_threads: int = Field(default=2, ge=1)
-    """Processor cores that one search may use, where it reads much and no other runs."""
+    search_threads: int = Field(default=1, ge=1)
+    """Processor cores that one search may use, where it reads much and no other runs. On cores that an engine keeps busy,
+    several threads wait for each other longer than one needs."""
     making_threads: int = Field(default=1, ge=1)
     """Processor cores that the making of an inverted file may use beside the searches."""
     seed: int = 0
