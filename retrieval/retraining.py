@@ -110,7 +110,9 @@ class Retraining:
     def _ivf(self, numbers: Numbers) -> tuple[Index, int]:
         plan, chance = self._plan, np.random.default_rng(self._plan.seed)
         lists = plan.lists(len(numbers))
-        _, sample = self._view.held(_some(numbers, lists * plan.sample, chance))
+        sample = self._sample(_some(numbers, lists * plan.sample, chance))
+        if not len(sample):  # all were removed meanwhile
+            return self._flat(numbers)
         count = min(lists, max(1, len(sample) // 8))
         found = centroids(sample, count, seed=plan.seed, check=self._check)
         index = IvfIndex(found, Calibration((1,), len(numbers)), plan.search_threads)
@@ -118,6 +120,11 @@ class Retraining:
         last = self._copy(numbers, index, exact)
         index.calibration = calibrated(exact, index, plan.recall, self._check)
         return index, last
+
+    def _sample(self, numbers: Numbers) -> Vectors:
+        """Vectors of those that are still held, read in parts between which changes go on."""
+        parts = [self._view.held(numbers[begin : begin + BATCH])[1] for begin in range(0, len(numbers), BATCH)]
+        return np.concatenate(parts)
 
     def _copy(self, numbers: Numbers, index: Index, seen_by: Sequence[Truth] = ()) -> int:
         """Adds what is still held of some numbers; the highest of them, or -1."""

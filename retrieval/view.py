@@ -126,4 +126,5 @@ class View:
                 index.add(new, self._index.vectors(new))
             index.remove(np.concatenate(self._gone or [np.empty(0, dtype=np.int64)]))
             self._gone = None
-            self._index = index
+            before, self._index = self._index, index
+        del before  # to free a gigabyte takes a while: nobody should wait for it
