@@ -20,7 +20,7 @@ from trimtab.cli.remote_corpora import REQUEST_CHARS, Refused, RemoteLibrary
 from trimtab.retrieval.documents import Document, Filter
 from trimtab.server.app import create_app
 from trimtab.server.settings import KeyConfig, Settings
-from trimtab.strategies.prompts.built_in import BUILT_IN
+from trimtab.strategies.prompts.built_in import BUILT_IN, DEMONSTRATIONS, NORMS
 
 RUN = CliRunner()
 Corpus = Callable[..., Result]
@@ -106,7 +106,7 @@ def test_a_corpus_comes_back_as_it_was_kept(corpus: Corpus) -> None:
 def test_what_list_prints_as_json_is_what_add_reads(corpus: Corpus) -> None:
     printed = corpus("list", "default-demonstrations", "--json").stdout
     corpus("create", "copy")
-    assert "70 added, 0 replaced" in corpus("add", "copy", "-", text=printed).stdout
+    assert f"{len(DEMONSTRATIONS.documents)} added, 0 replaced" in corpus("add", "copy", "-", text=printed).stdout
     assert corpus("list", "copy", "--json").stdout == printed
 
 
@@ -115,7 +115,7 @@ def test_a_page_says_where_the_next_one_begins(corpus: Corpus) -> None:
     names = [line.split("  ")[0] for line in first.stdout.splitlines()]
     assert f"--after {names[-1]}" in first.stderr
     second = corpus("list", "default-norms", "--limit", "1000", "--after", names[-1])
-    assert len(second.stdout.splitlines()) == 160
+    assert len(second.stdout.splitlines()) == len(NORMS.documents) - 2
     assert "--after" not in second.stderr
 
 
