@@ -5,6 +5,7 @@ owns it sees to that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -28,7 +29,7 @@ class Postings:
         self._rows: Growing[np.int32] = Growing(np.int32)
         self._keys: Growing[np.int64] = Growing(np.int64)
 
-    def extend(self, rows: Sequence[int], keys: Sequence[int]) -> None:
+    def extend(self, rows: npt.NDArray[np.int32], keys: npt.NDArray[np.int64]) -> None:
         """Adds pairs of passage and value."""
         self._rows.extend(rows)
         self._keys.extend(keys)
@@ -50,6 +51,40 @@ class Postings:
         self._rows.values[:] = renumbered[self._rows.values]
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Passages as columns, made ready before anyone has to wait."""
+
+    values: tuple[npt.NDArray[Any], ...]
+    """Number, document, trust, first day, last day, whether it holds everywhere, key of the id."""
+    members: Mapping[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
+    """By question: which of the passages, counted from 0, answers it with which key."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Added":
+        """The columns of passages in the order of their numbers."""
+        metadata = [row.metadata for row in rows]
+        values = (
+            np.asarray([row.number for row in rows], dtype=np.int64),
+            np.asarray([row.document for row in rows], dtype=np.int64),
+            np.asarray([TRUST.index(Document("", "", given).trust) for given in metadata], dtype=np.int8),
+            np.asarray([_day(given.get("valid_from"), 0) for given in metadata], dtype=np.int32),
+            np.asarray([_day(given.get("valid_until"), _FOREVER) for given in metadata], dtype=np.int32),
+            np.asarray([not strings(given.get("jurisdiction")) for given in metadata], dtype=np.bool_),
+            np.asarray([_key(row.id) for row in rows], dtype=np.int64),
+        )
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        for row, given in enumerate(metadata):
+            for name, key in _pairs(given):
+                held, keys = found.setdefault(name, ([], []))
+                held.append(row)
+                keys.append(key)
+        members = {
+            name: (np.asarray(held, dtype=np.int32), np.asarray(keys, dtype=np.int64)) for name, (held, keys) in found.items()
+        }
+        return cls(values, members)
+
+
 class Columns:
     """A row a passage, in the order of the numbers."""
 
@@ -68,29 +103,26 @@ class Columns:
     def __len__(self) -> int:
         return len(self._numbers) - self._dead
 
-    def extend(self, rows: Sequence[Row]) -> None:
+    def extend(self, added: Added) -> None:
         """Takes passages in; their numbers are above all before."""
         begin = len(self._numbers)
-        metadata = [row.metadata for row in rows]
-        self._numbers.extend([row.number for row in rows])
-        self._documents.extend([row.document for row in rows])
-        self._living.extend(np.ones(len(rows), dtype=np.bool_))
-        self._trust.extend([TRUST.index(Document("", "", given).trust) for given in metadata])
-        self._first_day.extend([_day(given.get("valid_from"), 0) for given in metadata])
-        self._last_day.extend([_day(given.get("valid_until"), _FOREVER) for given in metadata])
-        self._everywhere.extend([not strings(given.get("jurisdiction")) for given in metadata])
-        self._ids.extend([_key(row.id) for row in rows])
-        self._extend_members(begin, metadata)
+        for column, values in zip(self._every_column(), added.values, strict=True):
+            column.extend(values)
+        self._living.extend(np.ones(len(added.values[0]), dtype=np.bool_))
+        for name, (rows, keys) in added.members.items():
+            self._members.setdefault(name, Postings()).extend(rows + begin, keys)
 
-    def _extend_members(self, begin: int, metadata: Sequence[Mapping[str, Any]]) -> None:
-        found: dict[str, tuple[list[int], list[int]]] = {}
-        for row, given in enumerate(metadata, start=begin):
-            for name, key in _pairs(given):
-                rows, keys = found.setdefault(name, ([], []))
-                rows.append(row)
-                keys.append(key)
-        for name, (rows, keys) in found.items():
-            self._members.setdefault(name, Postings()).extend(rows, keys)
+    def _every_column(self) -> tuple[Growing[Any], ...]:
+        """In the order of `Added.values`."""
+        return (
+            self._numbers,
+            self._documents,
+            self._trust,
+            self._first_day,
+            self._last_day,
+            self._everywhere,
+            self._ids,
+        )
 
     def remove(self, numbers: Numbers) -> None:
         """Takes passages out."""
@@ -105,8 +137,7 @@ class Columns:
         kept = self._living.values.copy()
         for postings in self._members.values():
             postings.keep(kept)
-        columns = (self._numbers, self._documents, self._living, self._trust, self._first_day, self._last_day)
-        for column in (*columns, self._everywhere, self._ids):
+        for column in (*self._every_column(), self._living):
             column.keep(kept)
         self._dead = 0
 

@@ -6,6 +6,7 @@ while it is searched; who owns it sees to that.
 
 from typing import Protocol
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +14,7 @@ from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.growing import Growing
 
 Numbers = npt.NDArray[np.int64]
+Lists = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
 ROUNDING = 1e-5
@@ -28,8 +30,12 @@ class Index(Protocol):
         """How many vectors it holds."""
         ...
 
-    def add(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Takes vectors in; the numbers rise and are above all before."""
+    def assign(self, vectors: Vectors) -> Lists | None:
+        """Where vectors will go, to be worked out before anyone has to wait for `add`; None where that costs nothing."""
+        ...
+
+    def add(self, numbers: Numbers, vectors: Vectors, lists: Lists | None = None) -> None:
+        """Takes vectors in, where `assign` has said; the numbers rise and are above all before."""
         ...
 
     def remove(self, numbers: Numbers) -> None:
@@ -64,7 +70,10 @@ class FlatIndex:
     def __len__(self) -> int:
         return len(self._numbers) - self._dead
 
-    def add(self, numbers: Numbers, vectors: Vectors) -> None:
+    def assign(self, vectors: Vectors) -> None:
+        """There is one place for all."""
+
+    def add(self, numbers: Numbers, vectors: Vectors, lists: Lists | None = None) -> None:
         """Takes vectors in."""
         self._numbers.extend(numbers)
         self._vectors.extend(vectors)
@@ -118,7 +127,7 @@ def best(
     vectors: Vectors, numbers: Numbers, vector: Vectors, k: int, allowed: npt.NDArray[np.bool_] | None = None
 ) -> tuple[Scores, Numbers]:
     """The `k` of `vectors` with the largest inner products with `vector`, exactly, equal ones by number."""
-    scores = vectors @ vector
+    scores = _inner_products(vectors, vector)
     if allowed is not None:
         scores[~allowed] = -np.inf
     rows = np.arange(len(scores))
@@ -128,6 +137,15 @@ def best(
     if allowed is not None:
         rows = rows[allowed[rows]]
     return ranked(vectors[rows], numbers[rows], vector, k)
+
+
+def _inner_products(vectors: Vectors, vector: Vectors) -> Vectors:
+    """Of each of the contiguous `vectors` with one, on this thread alone: BLAS would wait for others that are busy."""
+    products = np.empty(len(vectors), dtype=np.float32)
+    query = np.ascontiguousarray(vector, dtype=np.float32)
+    pointers = (faiss.swig_ptr(array) for array in (products, query, vectors))
+    faiss.fvec_inner_products_ny(*pointers, vectors.shape[1], len(vectors))
+    return products
 
 
 def ranked(vectors: Vectors, numbers: Numbers, vector: Vectors, k: int) -> tuple[Scores, Numbers]:

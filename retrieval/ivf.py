@@ -14,29 +14,39 @@ from os import cpu_count
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import Numbers, Scores, best, ranked
+from trimtab.retrieval.index import Lists, Numbers, Scores, best, ranked
 
 SPARE = 6
 """Candidates beyond `k`, so that rounding inside faiss does not decide which of two nearly equal ones is left out."""
-GATHER_BELOW = 2048
-"""Vectors up to which reading each by its number is faster than reading lists."""
+GATHER_COST = 60
+"""Vectors that can be passed over in lists in the time that it takes to read one by its number."""
+NEIGHBOURS = 10
+"""Of a search that is calibrated."""
+SHARES = (1, 4, 16, 64)
+"""Searches of one vector in so many are calibrated."""
 PARALLEL_ABOVE = 8192
-"""Vectors read for one query above which two threads are faster than one."""
-
-Lists = npt.NDArray[np.int64]
+"""Vectors read for one query above which several threads are faster than one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """How many lists hold the neighbours."""
 
-    probes: int
-    """Lists to read for one query."""
+    probes: tuple[int, ...]
+    """Lists to read for one query, by share searched."""
     size: int
     """Number of vectors for which that was found."""
+
+    def probes_for(self, asked: float, lists: int) -> int:
+        """Lists to read for a search of so many vectors; between the shares that were calibrated, in proportion."""
+        rarity = math.log(max(1.0, self.size / asked), SHARES[1])
+        if rarity >= len(self.probes) - 1:
+            return self.probes[-1] if rarity == len(self.probes) - 1 else lists
+        below = int(rarity)
+        fewer, more = self.probes[below], self.probes[below + 1]
+        return min(lists, math.ceil(fewer * math.pow(more / fewer, rarity - below)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,8 @@ class Layout:
 class IvfIndex:
     """An inverted file with given centroids."""
 
-    def __init__(self, centroids: Vectors, calibration: Calibration) -> None:
+    def __init__(self, centroids: Vectors, calibration: Calibration, threads: int = 1) -> None:
+        """threads: how many a search may use that reads much while no other runs."""
         count, dimension = centroids.shape
         self.calibration = calibration
         self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
@@ -65,6 +76,7 @@ class IvfIndex:
         self._ivf.is_trained = True
         self._ivf.parallel_mode = 1  # threads share the lists of one query
         self._ivf.set_direct_map_type(faiss.DirectMap.Hashtable)
+        self._most_threads = threads
         self._alone = threading.Lock()
 
     def __len__(self) -> int:
@@ -100,17 +112,17 @@ class IvfIndex:
     def search(self, vector: Vectors, k: int, among: Numbers | None = None) -> tuple[Scores, Numbers]:
         """The `k` largest inner products and their numbers, of the lists that are read.
 
-        The fewer vectors are asked for, by `among` or because many were removed, the more lists are read: always as many as
-        hold the number of candidates that calibration found to be enough. That may be all; then the result is exact.
+        The fewer vectors are searched, by `among` or because many were removed, the more lists are read; or, where that is
+        faster, each vector by its number. Then the result is exact.
         """
         asked = len(self) if among is None else len(among)
         if not asked:
             return np.empty(0), np.empty(0, dtype=np.int64)
-        if asked <= GATHER_BELOW:
+        alike = asked * NEIGHBOURS / max(k, NEIGHBOURS)  # the last of k lies as far as the 10th of so many
+        probes = self.calibration.probes_for(alike, len(self.centroids))
+        if asked * GATHER_COST <= probes * len(self) / len(self.centroids):
             numbers = self.numbers() if among is None else among
             return best(self.vectors(numbers), numbers, vector, k)
-        lists = len(self.centroids)
-        probes = min(lists, math.ceil(self.calibration.probes * max(1.0, self.calibration.size / asked)))
         return self.probe(vector, k, probes, among)
 
     def probe(self, vector: Vectors, k: int, probes: int, among: Numbers | None = None) -> tuple[Scores, Numbers]:
@@ -142,10 +154,11 @@ class IvfIndex:
 
     @contextmanager
     def _threads(self, read: float) -> Iterator[None]:
-        """Two threads for a search that reads much while no other does."""
-        alone = read > PARALLEL_ABOVE and (cpu_count() or 1) > 1 and self._alone.acquire(blocking=False)
+        """Several threads for a search that reads much while no other does, one for the rest."""
+        most = min(self._most_threads, cpu_count() or 1)
+        alone = read > PARALLEL_ABOVE and most > 1 and self._alone.acquire(blocking=False)
         try:
-            with omp_threads(2 if alone else 1):
+            with omp_threads(most if alone else 1):
                 yield
         finally:
             if alone:

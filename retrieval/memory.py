@@ -24,7 +24,7 @@ class Memory:
         self._identity = identity
         layout = load_layout(directory, identity, dimension)
         self._kept = len(layout.numbers) if layout else 0
-        self._view = View.of(records.living(dimension), dimension, layout)
+        self._view = View.of(records.living(dimension), dimension, layout, plan.search_threads)
         self._retraining = Retraining(self._view, plan, self._keep)
         self._retraining.consider()
 

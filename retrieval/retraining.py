@@ -7,11 +7,11 @@ copied. What was removed during the work is the only thing that has to be rememb
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trimtab.retrieval.calibration import QUERIES, Truth, fewest_probes
+from trimtab.retrieval.calibration import QUERIES, Truth, calibrated, truths
 from trimtab.retrieval.clustering import centroids
 from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.index import FlatIndex, Index, Numbers
@@ -92,7 +92,7 @@ class Retraining:
     def _remake(self) -> None:
         begin = time.monotonic()
         self._view.keep_account()
-        with omp_threads(self._plan.threads):
+        with omp_threads(self._plan.making_threads):
             numbers = self._view.numbers(-1)
             index, last = self._ivf(numbers) if len(numbers) > self._plan.exact_up_to else self._flat(numbers)
             while len(numbers := self._view.numbers(last)) > AT_SWAP:
@@ -112,20 +112,21 @@ class Retraining:
         lists = plan.lists(len(numbers))
         _, sample = self._view.held(_some(numbers, lists * plan.sample, chance))
         count = min(lists, max(1, len(sample) // 8))
-        index = IvfIndex(centroids(sample, count, seed=plan.seed, check=self._check), Calibration(1, len(numbers)))
-        truth = Truth(*self._view.held(_some(numbers, QUERIES, chance)))
-        last = self._copy(numbers, index, truth.see)
-        index.calibration = Calibration(fewest_probes(truth, index, plan.recall), len(index))
+        found = centroids(sample, count, seed=plan.seed, check=self._check)
+        index = IvfIndex(found, Calibration((1,), len(numbers)), plan.search_threads)
+        exact = truths(*_shuffled(*self._view.held(_some(numbers, QUERIES[0], chance)), chance))
+        last = self._copy(numbers, index, exact)
+        index.calibration = calibrated(exact, index, plan.recall, self._check)
         return index, last
 
-    def _copy(self, numbers: Numbers, index: Index, see: Callable[[Numbers, Vectors], None] | None = None) -> int:
+    def _copy(self, numbers: Numbers, index: Index, seen_by: Sequence[Truth] = ()) -> int:
         """Adds what is still held of some numbers; the highest of them, or -1."""
         for begin in range(0, len(numbers), BATCH):
             self._check()
             held, vectors = self._view.held(numbers[begin : begin + BATCH])
             index.add(held, vectors)
-            if see is not None:
-                see(held, vectors)
+            for truth in seen_by:
+                truth.see(held, vectors)
         return int(numbers[-1]) if len(numbers) else -1
 
     def _check(self) -> None:
@@ -137,3 +138,8 @@ def _some(numbers: Numbers, count: int, chance: np.random.Generator) -> Numbers:
     if count >= len(numbers):
         return numbers
     return np.sort(chance.choice(numbers, count, replace=False))
+
+
+def _shuffled(numbers: Numbers, vectors: Vectors, chance: np.random.Generator) -> tuple[Numbers, Vectors]:
+    order = chance.permutation(len(numbers))
+    return numbers[order], vectors[order]

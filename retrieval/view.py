@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.retrieval.columns import Columns
+from trimtab.retrieval.columns import Added, Columns
 from trimtab.retrieval.documents import Filter
 from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.index import FlatIndex, Index, Numbers
@@ -34,20 +34,22 @@ class View:
         self._gone: list[Numbers] | None = None
 
     @classmethod
-    def of(cls, passages: Iterable[tuple[Sequence[Row], Vectors]], dimension: int, layout: Layout | None = None) -> "View":
+    def of(
+        cls, passages: Iterable[tuple[Sequence[Row], Vectors]], dimension: int, layout: Layout | None = None, threads: int = 1
+    ) -> "View":
         """A view of stored passages, which come in batches in the order of their numbers.
 
-        layout: the lists that they are searched by; without one every passage is compared.
+        layout: the lists that they are searched by; without one every passage is compared. threads: as of `IvfIndex`.
         """
         if layout is None:
             view = cls(FlatIndex(dimension), dimension)
             for rows, vectors in passages:
                 view.apply(Change(0, (), rows, vectors, 0))
             return view
-        index = IvfIndex(layout.centroids, layout.calibration)
+        index = IvfIndex(layout.centroids, layout.calibration, threads)
         view = cls(index, dimension)
         for rows, vectors in passages:
-            view._columns.extend(rows)
+            view._columns.extend(Added.of(rows))
             numbers = np.asarray([row.number for row in rows], dtype=np.int64)
             index.add(numbers, vectors, index.completed(layout, numbers, vectors))
         return view
@@ -64,14 +66,16 @@ class View:
         """Makes a change seen, at once and as a whole."""
         removed = np.asarray(change.removed, dtype=np.int64)
         added = np.asarray([row.number for row in change.added], dtype=np.int64)
+        columns, index = Added.of(change.added), self._index
+        lists = index.assign(change.vectors) if len(added) else None
         with self._lock.exclusive():
             self._columns.remove(removed)
             self._index.remove(removed)
             if self._gone is not None:
                 self._gone.append(removed)
             if len(added):
-                self._columns.extend(change.added)
-                self._index.add(added, change.vectors)
+                self._columns.extend(columns)
+                self._index.add(added, change.vectors, lists if self._index is index else None)
 
     def search(self, vector: Vectors, k: int, where: Filter) -> list[Match]:
         """The best passage of each of the `k` nearest documents that the filter admits, best first, equal ones by age.

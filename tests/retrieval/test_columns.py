@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.retrieval.columns import Columns
+from trimtab.retrieval.columns import Added, Columns
 from trimtab.retrieval.documents import TRUST, Document, Filter
 from trimtab.retrieval.records import Row
 
@@ -42,8 +42,8 @@ filters = st.builds(
 def test_a_filter_admits_what_it_says_it_admits(documents: list[dict[str, Any]], removed: set[int], where: Filter) -> None:
     columns = Columns()
     rows = [Row(number, number, str(number), given_metadata) for number, given_metadata in enumerate(documents)]
-    columns.extend(rows[: len(rows) // 2])
-    columns.extend(rows[len(rows) // 2 :])
+    columns.extend(Added.of(rows[: len(rows) // 2]))
+    columns.extend(Added.of(rows[len(rows) // 2 :]))
     columns.remove(np.asarray(sorted(removed), dtype=np.int64))
     living = [row for row in rows if row.number not in removed]
     expected = [row.number for row in living if where.admits(Document(row.id, "text", row.metadata))]
@@ -54,11 +54,10 @@ def test_a_filter_admits_what_it_says_it_admits(documents: list[dict[str, Any]],
 def test_what_is_removed_gives_its_room_back() -> None:
     """3,000 of 4,000 rows removed is more than twice what is left: the columns shrink, and still say the same."""
     columns = Columns()
-    columns.extend(
-        [Row(number, number, str(number), {"tags": ["even"] if number % 2 == 0 else ["odd"]}) for number in range(4000)]
-    )
+    tags = ("even", "odd")
+    columns.extend(Added.of([Row(number, number, str(number), {"tags": tags[number % 2]}) for number in range(4000)]))
     columns.remove(np.arange(3000))
-    columns.extend([Row(4000, 4000, "4000", {"tags": ["even"]})])
+    columns.extend(Added.of([Row(4000, 4000, "4000", {"tags": ["even"]})]))
     assert columns.admitted(Filter(tags=("even",))).tolist() == [*range(3000, 4000, 2), 4000]
     assert columns.admitted(Filter(ids=("3001", "2999"))).tolist() == [3001]
     assert columns.documents(np.asarray([3001, 4000])).tolist() == [3001, 4000]

@@ -36,8 +36,8 @@ class EveryList(IvfIndex):
 
 INDICES: dict[str, Callable[[], FlatIndex | IvfIndex]] = {
     "flat": lambda: FlatIndex(DIMENSION),
-    "ivf": lambda: IvfIndex(CENTROIDS, Calibration(1, 1000)),
-    "ivf by lists": lambda: EveryList(CENTROIDS, Calibration(1, 1000)),
+    "ivf": lambda: IvfIndex(CENTROIDS, Calibration((1,), 1000)),
+    "ivf by lists": lambda: EveryList(CENTROIDS, Calibration((1,), 1000)),
 }
 
 additions = st.lists(st.integers(0, len(POOL) - 1), min_size=1, max_size=40)
@@ -94,10 +94,14 @@ def test_equal_vectors_tie_exactly_wherever_they_lie() -> None:
     assert len(set(scores.tolist())) == 1
 
 
-def test_a_search_reads_more_lists_the_fewer_vectors_are_left() -> None:
-    """Calibrated to read 1 of 64 lists of 6,400 vectors: of 3,200 it must read 2, and of a tenth of them every tenth counts."""
-    centroids = unit(64)
-    vectors = unit(6400)
+def test_a_search_reads_more_lists_the_fewer_vectors_are_searched() -> None:
+    """Calibrated to read 2, 8, 32, 64 of 64 lists of 6,400 vectors for all, 1/4, 1/16, 1/64 of them.
+
+    Of 1/2, halfway (in powers of 4) between all and 1/4: 2 * (8 / 2) ** 0.5 = 4. Of 80 neighbours, as of 10 among 1/8:
+    8 * 4 ** 0.5 = 16. With half of the vectors removed, 4 again; with twice as many as calibrated, 2. 100 vectors are
+    read by number.
+    """
+    vectors = unit(12_800)
     read: list[int] = []
 
     class Counting(IvfIndex):
@@ -105,12 +109,16 @@ def test_a_search_reads_more_lists_the_fewer_vectors_are_left() -> None:
             read.append(probes)
             return super().probe(vector, k, probes, among)
 
-    index = Counting(centroids, Calibration(1, 6400))
-    index.add(np.arange(6400), vectors)
+    index = Counting(unit(64), Calibration((2, 8, 32, 64), 6400))
+    index.add(np.arange(6400), vectors[:6400])
     index.search(vectors[0], 10)
+    index.search(vectors[0], 10, np.arange(0, 6400, 4))
     index.search(vectors[0], 10, np.arange(0, 6400, 2))
+    index.search(vectors[0], 80)
     index.remove(np.arange(3200, 6400))
     index.search(vectors[0], 10)
-    index.add(np.arange(6400, 12800), vectors)
+    index.add(np.arange(6400, 12_800), vectors[6400:])
     index.search(vectors[0], 10)
-    assert read == [1, 2, 2, 1]
+    assert read == [2, 8, 4, 16, 4, 2]
+    index.search(vectors[0], 10, np.arange(0, 100))
+    assert len(read) == 6

@@ -64,7 +64,8 @@ def test_a_grown_corpus_is_searched_by_lists() -> None:
     (layout,) = settled(view)
     assert isinstance(view.index, IvfIndex)
     assert layout.numbers.tolist() == list(range(6000))
-    assert layout.calibration.probes < len(layout.centroids)
+    assert layout.calibration.probes[0] < len(layout.centroids) / 2
+    assert list(layout.calibration.probes) == sorted(layout.calibration.probes)
     assert recall(view, range(6000)) >= 0.95
     assert recall(view, range(0, 6000, 2), Filter(ids=tuple(str(number) for number in range(0, 6000, 2)))) >= 0.95
     assert recall(view, range(0, 6000, 100), Filter(ids=tuple(str(number) for number in range(0, 6000, 100)))) == 1
@@ -83,7 +84,7 @@ def test_a_doubled_one_is_made_anew_and_a_shrunk_one_is_compared_again() -> None
     assert view.index is not before
     assert layout.calibration.size == 9000
     view.apply(change(removed=range(8000)))
-    assert recall(view, range(8000, 9000)) == 1
+    assert recall(view, range(8000, 9000)) >= 0.95
     settled(view)
     assert isinstance(view.index, FlatIndex)
     assert recall(view, range(8000, 9000)) == 1
