@@ -59,6 +59,11 @@ class StrategyConfig(BaseModel):
         """Engine roles beside the policy that must be configured."""
         return frozenset()
 
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora it reads; the field `corpus`, where it has one."""
+        named = getattr(self, "corpus", None)
+        return (named,) if isinstance(named, str) else ()
+
     def cost(self, params: Params) -> Cost:
         """Worst case of this step under these sampling parameters."""
         return Cost()
