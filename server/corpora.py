@@ -5,8 +5,9 @@ made at the first use, so that a server whose requests need no corpora pays noth
 """
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +31,14 @@ from trimtab.retrieval.errors import (
 )
 from trimtab.server.encoders import Encoders, OffLoopEncoder
 from trimtab.server.errors import Conflict, Forbidden, NotFound
-from trimtab.strategies.core.errors import CorpusNotFound, EngineUnavailable, RequestRefused
+from trimtab.strategies.core.errors import CorpusNotFound, EngineUnavailable, RequestRefused, StrategyError
 from trimtab.strategies.prompts.built_in import BUILT_IN, BuiltInCorpus
 
 if TYPE_CHECKING:
     from trimtab.retrieval.built_in import BuiltIn
     from trimtab.retrieval.library import Library
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -84,6 +87,17 @@ class ServedCorpora:
     async def size(self, corpus: str) -> int:
         """Number of documents. Raises CorpusNotFound, EngineUnavailable."""
         return await self.read(lambda library: library.open(corpus).info().documents)
+
+    async def warm(self, names: Sequence[str]) -> None:
+        """Open corpora and load their encoders, so that the first request need not wait; what is amiss is logged.
+
+        A corpus may be made, and an encoder be fetched, while the server runs: neither holds up its start.
+        """
+        for name in names:
+            try:
+                await self.search(name, "What is right?", 1)
+            except StrategyError as error:
+                logger.warning("a configured pipeline reads the corpus %r: %s", name, error)
 
     async def read(self, work: "Callable[[Library], Result]", *, param: str = "alignment.strategy") -> Result:
         """The result of work that changes nothing; `param` names the field to blame for an unknown corpus."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,12 +79,16 @@ class Service:
         return list(unique.values())
 
     async def start(self) -> None:
-        """Start the engines, check every configured pipeline against them. Ends what it started on failure."""
+        """Start the engines, check every configured pipeline against them, open the corpora that one reads.
+
+        Ends what it started on failure.
+        """
         try:
             for engine in self.engines():
                 await engine.start()
-            for pipeline, engines in self._check_configured():
-                await asyncio.to_thread(pipeline.prove, engines)
+            await self._check_configured()
+            if self.corpora is not None:
+                await self.corpora.warm(self._configured_corpora())
             self.judge_cautions = await asyncio.to_thread(cautions, self.settings, list(self.registry.models))
         except BaseException:
             await self.close()
@@ -95,23 +99,30 @@ class Service:
         stores = [self.corpora.close()] if self.corpora else []
         await asyncio.gather(*(engine.close() for engine in self.engines()), *stores)
 
-    def _check_configured(self) -> list[tuple[Pipeline, dict[str, Ports]]]:
-        """Every configured pipeline with the engines it may meet. Raises ConfigError where it cannot run on them."""
+    async def _check_configured(self) -> None:
+        """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
         for policy in self.settings.policies:
             self._check_met(policy)
+        for model in self.registry.models.values():
+            for param, pipeline in self._configured(model):
+                pipeline.check(self._ports(model), param=param)
+                await asyncio.to_thread(pipeline.prove, self._ports(model))
+
+    def _configured(self, model: ServedModel) -> Iterator[tuple[str, Pipeline]]:
+        """Every pipeline of the configuration that may meet a model, by the key that gives it."""
         specs: dict[str, Any] = {f"pipelines.{name}": name for name in self.settings.pipelines}
         specs |= {f"policies.{p.key}.lock": p.lock for p in self.settings.policies if p.lock is not None}
         specs |= {f"policies.{p.key}.strategy": p.strategy for p in self.settings.policies if p.strategy is not None}
-        if self.settings.defaults.strategy is not None:
-            specs["defaults.strategy"] = self.settings.defaults.strategy
-        checked = []
-        for model in self.registry.models.values():
-            own = {f"models.{model.id}.strategy": model.strategy} if model.strategy is not None else {}
-            for param, spec in {**specs, **own}.items():
-                pipeline, engines = self.chooser.parse(spec, param=param), self._ports(model)
-                pipeline.check(engines, param=param)
-                checked.append((pipeline, engines))
-        return checked
+        specs |= {"defaults.strategy": self.settings.defaults.strategy, f"models.{model.id}.strategy": model.strategy}
+        for param, spec in specs.items():
+            if spec is not None:
+                yield param, self.chooser.parse(spec, param=param)
+
+    def _configured_corpora(self) -> list[str]:
+        """The corpora that a configured pipeline reads."""
+        pipelines = [pipeline for model in self.registry.models.values() for _, pipeline in self._configured(model)]
+        names = [name for pipeline in pipelines for step in pipeline.steps for name in step.corpora()]
+        return list(dict.fromkeys(names))
 
     def _check_met(self, policy: PolicyConfig) -> None:
         """Raise ConfigError for a lock that locks nothing and for models nobody serves."""

@@ -72,6 +72,11 @@ class StrategyConfig(BaseModel):
     def prove(self, engines: Mapping[str, Ports]) -> None:
         """Try out what `check` cannot see, once, when a server starts; may block. Raises MissingCapability."""
 
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora it reads; the field `corpus`, where it has one."""
+        named = getattr(self, "corpus", None)
+        return (named,) if isinstance(named, str) else ()
+
     def cost(self, params: Params) -> Cost:
         """Worst case of this step under these sampling parameters."""
         return Cost()

@@ -3,11 +3,12 @@
 import asyncio
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 from tests.server.corpus_doubles import CountingWords, GatedWords, corpora_of
+from tests.server.services import service_of
 from tests.waiting import until
 from trimtab.artifacts.errors import FetchFailed
 from trimtab.retrieval.documents import Document, Filter
@@ -15,7 +16,11 @@ from trimtab.retrieval.errors import CorpusClosed, EncoderMismatch, NewerStore, 
 from trimtab.server.corpora import ServedCorpora
 from trimtab.server.encoders import Encoders
 from trimtab.server.errors import NotFound
+from trimtab.server.settings import Settings
+from trimtab.strategies.config import catalogue
+from trimtab.strategies.core.config import RoleName, StrategyConfig
 from trimtab.strategies.core.errors import CorpusNotFound, EngineUnavailable, RequestRefused, StrategyError
+from trimtab.strategies.prompts.built_in import BUILT_IN
 
 
 @pytest.fixture
@@ -137,3 +142,40 @@ async def test_closing_twice_is_closing_once_and_costs_a_server_without_corpora_
     await corpora.close()
     await corpora.close()
     assert not (tmp_path / "data").exists()
+
+
+class Reading(StrategyConfig):
+    """A strategy that reads a corpus."""
+
+    kind: Literal["reading"] = "reading"
+    corpus: str = "house"
+    role: ClassVar[RoleName] = "shaper"
+
+
+def test_a_strategy_names_its_corpus_by_its_field() -> None:
+    assert Reading(corpus="ward").corpora() == ("ward",)
+    assert catalogue()["value_prompt"]().corpora() == ()
+
+
+async def test_what_configured_pipelines_read_is_open_before_the_first_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = CountingWords()
+    service = service_of(Settings(pipelines={"careful": ["value_prompt"]}))
+    service.corpora = corpora_of(tmp_path, encoder)
+    await service.start()
+    assert encoder.texts == []
+    await service.corpora.warm(["nowhere", "default-norms"])
+    assert "'nowhere'" in caplog.text
+    assert len(encoder.texts) > len(BUILT_IN["default-norms"].documents)
+    await service.close()
+
+
+@pytest.mark.skipif("norms" not in catalogue(), reason="needs the strategy norms")
+async def test_a_pipeline_of_norms_embeds_them_at_the_start(tmp_path: Path) -> None:
+    encoder = CountingWords()
+    service = service_of(Settings(pipelines={"careful": ["norms"]}))
+    service.corpora = corpora_of(tmp_path, encoder)
+    await service.start()
+    assert len(encoder.texts) > len(BUILT_IN["default-norms"].documents)
+    await service.close()

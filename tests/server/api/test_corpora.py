@@ -13,9 +13,11 @@ from openai import AsyncOpenAI
 from tests.asgi import ASGITransport
 from tests.server.api.serving import scripted, serving
 from tests.server.corpus_doubles import CountingWords, corpora_of
-from tests.server.services import MODEL, service_of
+from tests.server.services import MODEL, Spy, service_of
 from trimtab.server.app import create_app
+from trimtab.server.engines.scripted import Script
 from trimtab.server.settings import Limits, Settings
+from trimtab.strategies.config import catalogue
 from trimtab.strategies.prompts.built_in import BUILT_IN
 
 KEYS = [
@@ -28,10 +30,12 @@ SMOKE = {"id": "smoke", "text": "smoking is forbidden in the whole building"}
 
 
 @asynccontextmanager
-async def app(data: Path, *, key: str = "none", **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
+async def app(
+    data: Path, *, key: str = "none", script: Script | None = None, **settings: Any
+) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a server whose corpora lie below `data`."""
     chosen = Settings.model_validate(settings)
-    service = service_of(chosen)
+    service = service_of(chosen, script=script)
     service.corpora = corpora_of(data, CountingWords(window=64), CountingWords("other"))
     headers = {"authorization": f"Bearer {key}"}
     transport = ASGITransport(create_app(chosen, service=service))
@@ -100,6 +104,35 @@ async def test_a_change_is_seen_by_the_next_request(http: httpx2.AsyncClient) ->
     assert await found(http, "when do visitors leave") == ["hand"]
     assert told(await http.get("/v1/corpora/hospital/documents/smoke")) == (404, "document_not_found", "id")
     assert told(await http.delete("/v1/corpora/hospital/documents/smoke")) == (404, "document_not_found", "id")
+
+
+@pytest.mark.skipif("norms" not in catalogue(), reason="needs the strategy norms")
+async def test_a_rule_that_is_changed_holds_for_the_next_answer_and_no_request_is_dropped(tmp_path: Path) -> None:
+    spy = Spy()
+    async with app(tmp_path, script=spy) as http:
+        await http.post("/v1/corpora", json={"name": "hospital"})
+        norms = {"kind": "norms", "corpus": "hospital"}
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "when do visitors leave?"}]}
+
+        async def asked() -> Any:
+            answer = await http.post("/v1/chat/completions", json={**body, "alignment": {"strategy": [norms]}})
+            assert answer.status_code == 200, answer.text
+            return answer.json()["alignment"]
+
+        assert (await asked())["status"] == "skipped"  # an empty corpus leaves the prompt alone
+        for hour in ("eight", "nine"):
+            await put(http, {"id": "visitors", "text": f"visitors leave at {hour}"})
+            assert (await asked())["status"] == "applied"
+            assert f"visitors leave at {hour}" in spy.prompts[-1]
+        assert "eight" not in spy.prompts[-1]
+        asking = [asyncio.create_task(asked()) for _ in range(20)]
+        await http.delete("/v1/corpora/hospital/documents/visitors")
+        await asyncio.gather(*asking)
+        await asked()
+        assert "visitors leave at" not in spy.prompts[-1]
+        norms["corpus"] = "hospitl"
+        answer = await http.post("/v1/chat/completions", json={**body, "alignment": {"strategy": [norms]}})
+        assert told(answer) == (404, "corpus_not_found", "alignment.strategy")
 
 
 async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
