@@ -11,8 +11,7 @@ from trimtab.strategies.core.config import Cost
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Ports, TokensPort
 from trimtab.strategies.core.errors import BudgetExceeded, ContextLengthExceeded, DeadlineExceeded, MissingCapability
-from trimtab.strategies.judging.letters import Letters
-from trimtab.strategies.judging.reading import JudgeLayout, Reader, letters_in
+from trimtab.strategies.judging.reading import Alphabet, JudgeLayout, Reader, alphabet_of, letters_in
 from trimtab.strategies.judging.remembered import Remembered
 from trimtab.strategies.judging.source import ValueSource
 from trimtab.strategies.judging.value import Judged, ValueFunction
@@ -84,7 +83,7 @@ class SelfEvaluation:
     """
 
     config: SelfEvaluationConfig
-    _letters: Letters | None = None
+    _alphabet: Alphabet | None = None
 
     async def values(self, judged: Sequence[Judged], ctx: RequestContext) -> tuple[float | None, ...]:
         """-1, 0 or 1 an answer (anything between where graded); None where a letter lacked or an answer was too long."""
@@ -112,10 +111,10 @@ class SelfEvaluation:
         return await _pairs([verdicts.credit(one, good, ctx) for one in judged for good in LETTERS], ctx)
 
     def _reader(self, tokens: TokensPort) -> Reader:
-        """The judge with its letters, which are derived once a request. May block."""
+        """The judge with its alphabet, which is derived once a request. May block."""
         how = self.config
-        self._letters = self._letters or letters_in(tokens, how.layout)
-        return Reader(tokens, self._letters, how.aspect, how.layout, how.turns, how.graded)
+        self._alphabet = self._alphabet or alphabet_of(tokens, how.aspect, how.layout)
+        return Reader(tokens, self._alphabet, how.aspect, how.layout, how.turns, how.graded)
 
 
 async def _pairs(orders: Sequence[Awaitable[float | None]], ctx: RequestContext) -> list[tuple[Outcome, Outcome]]:
