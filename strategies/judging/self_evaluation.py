@@ -11,6 +11,7 @@ from trimtab.strategies.core.config import Cost
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Ports, TokensPort
 from trimtab.strategies.core.errors import BudgetExceeded, ContextLengthExceeded, DeadlineExceeded, MissingCapability
+from trimtab.strategies.core.metering import in_time
 from trimtab.strategies.judging.reading import Alphabet, JudgeLayout, LetterPrompt, Reader, alphabet_of, letters_in
 from trimtab.strategies.judging.remembered import Remembered
 from trimtab.strategies.judging.source import ValueSource
@@ -100,7 +101,7 @@ class SelfEvaluation:
         """What each order counted, the good description behind A and then behind B. All are asked at once."""
         judge = ctx.engine(ROLE)
         if judge.tokens is not None and self.config.reads(judge):
-            reader, prompts = await asyncio.to_thread(self._prepared, judge.tokens, judged)
+            reader, prompts = await in_time(asyncio.to_thread(self._prepared, judge.tokens, judged), ctx.budget)
             return await _pairs([reader.credit(prompt, ctx) for prompt in prompts], ctx)
         if judge.messages is None or self.config.graded:
             raise MissingCapability("self-evaluation needs a judge that shows log-probabilities or answers conversations")

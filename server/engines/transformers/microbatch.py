@@ -23,20 +23,24 @@ class MicroBatcher(Generic[T, R]):
     """Computes results of items in batches; items of several callers share one.
 
     compute: results of a batch in its order, in a thread of its own. size: of an item. most, room: items and padded size (items
-    times the largest of them) of a batch; an item larger than `room` is a batch by itself.
+    times the largest of them) of a batch; an item larger than `room` is a batch by itself. prepare: runs first in the thread.
     """
 
     compute: Callable[[Sequence[T]], Sequence[R]]
     size: Callable[[T], int]
     most: int
     room: int
+    prepare: Callable[[], object] | None = None
     computed: int = 0
     """Items so far."""
     running: int = 0
     """Items being computed."""
     _waiting: deque[_Item[T, R]] = field(default_factory=deque)
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "scores"))
+    _thread: ThreadPoolExecutor = field(init=False)
     _task: "asyncio.Task[None] | None" = None
+
+    def __post_init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "scores", self.prepare)
 
     @property
     def waiting(self) -> int:
@@ -62,9 +66,12 @@ class MicroBatcher(Generic[T, R]):
             if name in (None, item.name) and not item.result.done():
                 item.result.set_exception(error)
 
-    def close(self) -> None:
-        """Free the thread; blocks until its batch is done."""
-        self._thread.shutdown()
+    async def close(self, error: Exception) -> None:
+        """End the waiting items with an error, let the batch that is being computed end, free the thread."""
+        self.fail(error)
+        if self._task is not None:
+            await self._task
+        await asyncio.to_thread(self._thread.shutdown)
 
     async def _work(self) -> None:
         while batch := self._next():

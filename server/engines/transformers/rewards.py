@@ -104,8 +104,7 @@ class TransformersRewards:
             runtime, self._runtime = self._runtime, None
             self._health = Health("closed")
             if runtime is not None:
-                runtime.batches.fail(EngineUnavailable(f"The engine of {self.name} is closed."))
-                await asyncio.to_thread(runtime.batches.close)
+                await runtime.batches.close(EngineUnavailable(f"The engine of {self.name} is closed."))
 
     def health(self) -> Health:
         """Ready between start and close."""
@@ -156,8 +155,21 @@ class TransformersRewards:
             raise ConfigError(f"The tokenizer of {self.name} has no fast form (tokenizer.json); the engine needs one.")
         has_template = bool(self._chat_template or tokenizer.chat_template)
         prompts = RewardPrompts(tokenizer, ChatEncoder(tokenizer, self._chat_template), has_template=has_template)
-        batches = MicroBatcher(model.scores, lambda prompt: len(prompt.ids), self._config.max_batch_size, PADDED_TOKENS)
+        batches = MicroBatcher(
+            model.scores,
+            size=lambda prompt: len(prompt.ids),
+            most=self._config.max_batch_size,
+            room=PADDED_TOKENS,
+            prepare=self._claim_threads,
+        )
         return _Runtime(model, prompts, batches)
+
+    def _claim_threads(self) -> None:
+        """Compute on as many CPU threads as the settings say; torch keeps the number for each thread that computes."""
+        import torch
+
+        if self._config.threads is not None:
+            torch.set_num_threads(self._config.threads)
 
 
 class NoWire:

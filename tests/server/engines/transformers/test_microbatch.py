@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -32,6 +32,9 @@ class Doubling:
 Batcher = MicroBatcher[int, int]
 
 
+CLOSED = RuntimeError("closed")
+
+
 def batcher(compute: Doubling, *, most: int = 8, room: int = 10**6) -> Batcher:
     return Batcher(compute, abs, most, room)
 
@@ -44,7 +47,7 @@ async def test_everybody_gets_their_own_results(asked: list[list[int]], most: in
     assert found == [[2 * value for value in values] for values in asked]
     assert all(len(batch) <= most and (len(batch) == 1 or max(batch) * len(batch) <= room) for batch in compute.batches)
     assert sum(map(len, compute.batches)) == batches.computed == sum(map(len, asked))
-    batches.close()
+    await batches.close(CLOSED)
 
 
 async def begun(compute: Doubling, batches: Batcher) -> "asyncio.Task[list[int]]":
@@ -55,12 +58,12 @@ async def begun(compute: Doubling, batches: Batcher) -> "asyncio.Task[list[int]]
 
 
 @pytest.fixture
-def held() -> Iterator[tuple[Doubling, Batcher]]:
+async def held() -> AsyncIterator[tuple[Doubling, Batcher]]:
     compute = Doubling(held=True)
     batches = batcher(compute)
     yield compute, batches
     compute.go.set()
-    batches.close()
+    await batches.close(CLOSED)
 
 
 async def test_what_comes_during_a_batch_is_the_next_one(held: tuple[Doubling, Batcher]) -> None:
@@ -92,7 +95,7 @@ async def test_an_error_ends_its_batch_alone() -> None:
     outcomes = await asyncio.gather(*(batches.results([value], "r") for value in (12, 13, 14)), return_exceptions=True)
     assert [outcomes[0], outcomes[2]] == [[24], [28]]
     assert isinstance(outcomes[1], ValueError)
-    batches.close()
+    await batches.close(CLOSED)
 
 
 async def test_cancelling_takes_waiting_items_out(held: tuple[Doubling, Batcher]) -> None:
@@ -118,3 +121,17 @@ async def test_failing_a_name_leaves_the_others(held: tuple[Doubling, Batcher]) 
     assert await asyncio.gather(first, spared) == [[2], [6]]
     with pytest.raises(RuntimeError, match="aborted"):
         await doomed
+
+
+async def test_closing_ends_what_waits_and_lets_the_batch_end(held: tuple[Doubling, Batcher]) -> None:
+    compute, batches = held
+    first = await begun(compute, batches)
+    other = asyncio.create_task(batches.results([2], "r"))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(batches.close(CLOSED))
+    with pytest.raises(RuntimeError, match="closed"):
+        await other
+    compute.go.set()
+    await closing
+    assert await first == [2]
+    assert compute.batches == [[1]]
