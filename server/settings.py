@@ -131,6 +131,8 @@ class RoleConfig(_Section):
 
     source: str | None = None
     """As in `models`."""
+    label: str | None = None
+    """Of a classifier: name or number of the label whose log-odds are the score; default the second of two."""
     engine: Annotated[
         VllmConfig | TransformersConfig | UpstreamConfig | ScriptedConfig | AutoEngine, Field(discriminator="kind")
     ] = Field(default_factory=AutoEngine)

@@ -11,8 +11,8 @@ from trimtab.strategies.core.config import Cost
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Ports, TokensPort
 from trimtab.strategies.core.errors import BudgetExceeded, ContextLengthExceeded, DeadlineExceeded, MissingCapability
-from trimtab.strategies.judging.letters import Letters
-from trimtab.strategies.judging.reading import JudgeLayout, Reader, letters_in
+from trimtab.strategies.core.metering import in_time
+from trimtab.strategies.judging.reading import Alphabet, JudgeLayout, LetterPrompt, Reader, alphabet_of, letters_in
 from trimtab.strategies.judging.remembered import Remembered
 from trimtab.strategies.judging.source import ValueSource
 from trimtab.strategies.judging.value import Judged, ValueFunction
@@ -84,7 +84,7 @@ class SelfEvaluation:
     """
 
     config: SelfEvaluationConfig
-    _letters: Letters | None = None
+    _alphabet: Alphabet | None = None
 
     async def values(self, judged: Sequence[Judged], ctx: RequestContext) -> tuple[float | None, ...]:
         """-1, 0 or 1 an answer (anything between where graded); None where a letter lacked or an answer was too long."""
@@ -101,9 +101,8 @@ class SelfEvaluation:
         """What each order counted, the good description behind A and then behind B. All are asked at once."""
         judge = ctx.engine(ROLE)
         if judge.tokens is not None and self.config.reads(judge):
-            reader = await asyncio.to_thread(self._reader, judge.tokens)
-            asked = await asyncio.to_thread(reader.prompts, judged)
-            return await _pairs([reader.credit(prompt, ctx) for prompt in asked], ctx)
+            reader, prompts = await in_time(asyncio.to_thread(self._prepared, judge.tokens, judged), ctx.budget)
+            return await _pairs([reader.credit(prompt, ctx) for prompt in prompts], ctx)
         if judge.messages is None or self.config.graded:
             raise MissingCapability("self-evaluation needs a judge that shows log-probabilities or answers conversations")
         ctx.step.degrade(REDUCED)
@@ -111,11 +110,12 @@ class SelfEvaluation:
         verdicts = Verdicts(judge.messages, self.config.aspect, self.config.turns)
         return await _pairs([verdicts.credit(one, good, ctx) for one in judged for good in LETTERS], ctx)
 
-    def _reader(self, tokens: TokensPort) -> Reader:
-        """The judge with its letters, which are derived once a request. May block."""
+    def _prepared(self, tokens: TokensPort, judged: Sequence[Judged]) -> tuple[Reader, list[LetterPrompt]]:
+        """The judge, its alphabet derived once a request, and what it is asked. May block."""
         how = self.config
-        self._letters = self._letters or letters_in(tokens, how.layout)
-        return Reader(tokens, self._letters, how.aspect, how.layout, how.turns, how.graded)
+        self._alphabet = self._alphabet or alphabet_of(tokens, how.aspect, how.layout)
+        reader = Reader(tokens, self._alphabet, how.aspect, how.layout, how.turns, how.graded)
+        return reader, reader.prompts(judged)
 
 
 async def _pairs(orders: Sequence[Awaitable[float | None]], ctx: RequestContext) -> list[tuple[Outcome, Outcome]]:
