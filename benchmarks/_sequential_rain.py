@@ -80,8 +80,8 @@ class SequentialRain:
     async def _expand(self, tree: Tree, node: Node, state: Tokens) -> None:
         length = min(self.rules.length(node.depth), self.room - len(state))
         if self.rules.length(node.depth) == 1:
-            sample = await self._sample(state, replace(NEUTRAL, max_tokens=1, temperature=0.0, logprobs=RANKED, ignore_eos=True))
-            top = dict(sample[0].top_logprobs[0])
+            likeliest = replace(NEUTRAL, max_tokens=1, temperature=0.0, logprobs=RANKED, ignore_eos=True)
+            top = dict((await self._sample(state, likeliest))[0].top_logprobs[0])
             best = sorted(top, key=lambda token: -top[token])[:RANKED]
             tree.expand_ranked(node, [Candidate((token,), renormalised(top[token], top, RANKED)) for token in best])
             return
@@ -98,7 +98,8 @@ class SequentialRain:
 
     async def _set(self, state: Tokens, length: int, number: int) -> Candidate:
         """The greedy set (number 0) or a sampled one."""
-        drawn = replace(NEUTRAL, max_tokens=length, top_k=TOP_K, logprobs=TOP_K, seed=hash((self.seed, state, number)) & 0x7FFFFFFF)
+        seed = hash((self.seed, state, number)) & 0x7FFFFFFF
+        drawn = replace(NEUTRAL, max_tokens=length, top_k=TOP_K, logprobs=TOP_K, seed=seed)
         greedy = replace(drawn, temperature=0.0, top_k=0, seed=None)
         sample = await self._sample(state, drawn if number else greedy)
         steps = [pair for delta in sample for pair in zip(delta.logprobs, delta.top_logprobs, strict=True)]

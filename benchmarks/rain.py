@@ -1,11 +1,11 @@
 """RAIN against the same search run one call after another, and against plain decoding; on vLLM, default model.
 
-    python benchmarks/rain.py [--iterations 50] [--tokens 17] [--prompts 8] [--baseline-prompts 2] [--rounds 1]
+    python benchmarks/rain.py [--iterations 50] [--tokens 17] [--prompts 8] [--baseline-prompts 2]
 
-The baseline (`_sequential_rain`) has the same rules, settings, judge and encoder, and the same engine with its prefix cache off,
-batch 1: faster than a transformers loop, so the kinder choice. Forwarded tokens are counted exactly, each call's prompt less what
-was cached plus what was generated, judgements included. Values come from self-evaluation by the policy; with the value fixed at
-+1 the search is compared with plain decoding of as many tokens, in engine steps and in time.
+The baseline (`_sequential_rain`) has the same rules, settings, judge and encoder, and the same engine with its prefix cache
+off, batch 1: faster than a transformers loop, so the kinder choice. Forwarded tokens are counted exactly, each call's prompt
+less what was cached plus what was generated, judgements included. Values come from self-evaluation by the policy; with the
+value fixed at +1 the search is compared with plain decoding of as many tokens, in engine steps and in time.
 """
 
 import argparse
@@ -245,18 +245,15 @@ async def measure(args: argparse.Namespace) -> None:
             theirs.append(await sequential(engine, encoder, config, q, args.tokens, i))
             print(f"baseline {i + 1}/{args.baseline_prompts}: {theirs[-1]}", file=sys.stderr, flush=True)
         say("one call after another", theirs)
-    per = [one.iterations for one in theirs]
     print(ratio_line("forwarded tokens, theirs/ours", [m.forwarded for m in theirs], [m.forwarded for m in alone], ">= 10"))
     print(ratio_line("seconds, theirs/ours", [m.seconds for m in theirs], [m.seconds for m in alone], ">= 8"))
-    rate = sum(m.iterations for m in theirs) / sum(m.seconds for m in theirs)
     ours = sum(m.iterations for m in beside) / together_s
-    print(
-        f"iterations/s at {len(questions)} at once: ours {ours:.2f}, theirs {rate:.2f}, ratio {ours / rate:.1f}  goal >= 15  ({per})"
-    )
-    answers = [len(questions) / together_s, len(theirs) / sum(m.seconds for m in theirs)]
-    print(
-        f"answers/s at {len(questions)} at once: ours {answers[0]:.4f}, theirs {answers[1]:.4f}, ratio {answers[0] / answers[1]:.1f}"
-    )
+    rate = sum(m.iterations for m in theirs) / sum(m.seconds for m in theirs)
+    title = f"iterations/s, {len(questions)} at once"
+    print(f"{title:<34} ratio {ours / rate:6.2f}  ours {ours:8.3f}  theirs {rate:8.3f}  goal >= 15")
+    ours, rate = len(questions) / together_s, len(theirs) / sum(m.seconds for m in theirs)
+    title = f"answers/s, {len(questions)} at once"
+    print(f"{title:<34} ratio {ours / rate:6.2f}  ours {ours:8.4f}  theirs {rate:8.4f}  goal >= 15")
     report_fixed(fixed, direct)
 
 
