@@ -18,6 +18,7 @@ from trimtab.strategies.revising.dialogue import asked_of
 from trimtab.strategies.revising.edits import diff, edits
 from trimtab.strategies.revising.gathered import Gathered, gather, kept, refusal
 from trimtab.strategies.revising.policy import ReviserConfig, breaks_form
+from trimtab.strategies.revising.room import fitted
 from trimtab.strategies.revising.sampling import derived_seed
 
 ROLE = "aligner"
@@ -111,9 +112,11 @@ class Aligner:
         question = await self._question(asked, draft, correction, aligner)
         params, call = self._params(ctx, aligner.capabilities), ctx.call(ROLE)
         if aligner.text is not None and (correction.template.wrapper is not None or aligner.messages is None):
-            said = await gather(aligner.text.complete(correction.raw(question, draft), params, call))
+            raw = correction.raw(question, draft)
+            said = await gather(aligner.text.complete(raw, await fitted(params, raw, aligner), call))
         elif aligner.messages is not None:
-            said = await gather(aligner.messages.chat(correction.message(question, draft), params, call))
+            message = correction.message(question, draft)
+            said = await gather(aligner.messages.chat(message, await fitted(params, message, aligner), call))
         else:
             raise MissingCapability("the aligner's engine neither continues raw prompts nor answers conversations")
         return said.said(correction.read(said.text))

@@ -182,6 +182,8 @@ class CritiqueRefine:
     def _tell(self, revision: Revision) -> None:
         """Give account of the rounds."""
         summary, full = revision.account()
+        if revision.spent is not None:
+            revision.ctx.step.meter("policy").last = revision.spent
         revision.ctx.step.note(form=self.config.form, prompts=self._wording(), rounds=summary)
         revision.ctx.step.note_full(rounds=full)
 

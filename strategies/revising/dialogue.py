@@ -15,6 +15,7 @@ from trimtab.strategies.core.errors import MissingCapability
 from trimtab.strategies.core.messages import SYSTEM_ROLES, TOOL_ROLES, Conversation, Message, Prompt, Segment, Text
 from trimtab.strategies.prompts.critiques import EXAMPLES
 from trimtab.strategies.revising.gathered import Gathered, gather
+from trimtab.strategies.revising.room import fitted
 from trimtab.strategies.revising.separators import Separators
 
 USER, ASSISTANT, SYSTEM, REQUEST, REPLY = "[[user]]", "[[assistant]]", "[[system]]", "[[request]]", "[[reply]]"
@@ -63,7 +64,8 @@ class ChatDialogue:
 
     async def reply(self, turns: Sequence[str], params: Params, ctx: RequestContext, *, answers: bool) -> Gathered:
         """The model's next turn."""
-        return await gather(self.port.chat(self.extended(turns, answers=answers), params, ctx.call()))
+        prompt = self.extended(turns, answers=answers)
+        return await gather(self.port.chat(prompt, await fitted(params, prompt, ctx.engine()), ctx.call()))
 
     def extended(self, turns: Sequence[str], *, answers: bool) -> Conversation:
         """The draft's conversation with further turns."""
@@ -85,7 +87,7 @@ class RawDialogue:
         """The continuation after the last mark."""
         opening = self.asked.prefill if answers else None
         prompt = self.rendered(turns, opening)
-        said = await gather(self.port.complete(prompt, params, ctx.call()))
+        said = await gather(self.port.complete(prompt, await fitted(params, prompt, ctx.engine()), ctx.call()))
         return said.said(_SEPARATORS.together(said.text))
 
     def rendered(self, turns: Sequence[str], opening: str | None) -> Text:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from trimtab.strategies.core.context import RequestContext
-from trimtab.strategies.core.messages import Conversation
+from trimtab.strategies.core.messages import Conversation, Usage
 from trimtab.strategies.judging.value import Judged, ValueFunction
 from trimtab.strategies.prompts.critiques import IMPROVE, KEEP
 from trimtab.strategies.revising.dialogue import MARKS
@@ -63,6 +63,8 @@ class Revision:
     worth: float | None = field(default=None, init=False)
     """The value of the answer in force, where it was asked for."""
     rounds: list[Round] = field(default_factory=list, init=False)
+    spent: Usage | None = field(default=None, init=False)
+    """What the call used whose answer is in force; None for the draft."""
     _valued: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -96,14 +98,14 @@ class Revision:
 
     async def offer(self, new: Gathered, past: str, round_: Round) -> bool:
         """Take a cleaned revision of `past` as the answer unless it cannot be one or, where that counts, is no better."""
-        reason = self.unfit(new, past)
+        reason, spent = self.unfit(new, past), self.ctx.step.meter("policy").last
         if self.ctx.trace.level == "full":
             round_.note_full(revision=new.text, diff=diff(past, new.text))
         if reason is None and self.accept == "if_better":
             reason = await self._no_better(new, round_)
         round_.note(accepted=reason is None, **({"reason": reason} if reason else {}))
         if reason is None:
-            self.answer = new
+            self.answer, self.spent = new, spent
         return reason is None
 
     def unfit(self, new: Gathered, past: str) -> str | None:

@@ -163,3 +163,16 @@ async def test_limits_count_the_rounds() -> None:
     service = build(Settings(models={MODEL: ModelConfig(engine=scripted())}, limits=Limits(alignment_calls=4)))
     with pytest.raises(ConfigError, match="alignment_calls"):
         await service.chat(asking([{"kind": "critique_refine", "rounds": 2}]))
+
+
+async def test_the_final_usage_is_that_of_the_answer_given() -> None:
+    """The scripted engine's tokens are bytes: a kept draft counts its own, a revision not the verdict's."""
+    kept = await serving("The draft.", corrections=("",))
+    assert (await kept.chat(asking("aligner"))).body["alignment"]["usage"]["final"]["completion_tokens"] == len(
+        "The draft."
+    ) + 1
+    refined = await serving("The draft.", "bad\nVerdict: improve", "A longer revision.", "fine\nVerdict: keep")
+    body = (await refined.chat(asking([{"kind": "critique_refine", "form": "self_refine", "rounds": 3}]))).body
+    assert said(body) == "A longer revision."
+    assert body["alignment"]["usage"]["final"]["completion_tokens"] == len("A longer revision.") + 1
+    assert body["alignment"]["usage"]["calls"] == 4
