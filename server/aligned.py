@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, loads, par
 from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import ContextLengthExceeded, RequestRefused, StrategyError
-from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Usage
+from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Segment, Text, Usage
 from trimtab.strategies.core.metering import in_time, within_budget, within_deadline
 from trimtab.strategies.pipeline import OnError, Pipeline
 
@@ -76,19 +76,23 @@ class AlignedChat:
 
     async def _with_overhead(self, error: ContextLengthExceeded, prompt: Prompt) -> ContextLengthExceeded:
         """The same error, telling how much of the prompt is the pipeline's own; the tokenizer may be another server's."""
-        names, tokenizer = ", ".join(self.pipeline.names), self.engine.tokenizer
-        ids = self._prompt_ids(prompt)
-        if tokenizer is None or ids is None:
+        names, own = ", ".join(self.pipeline.names), await asyncio.to_thread(self._own_tokens, prompt)
+        if own is None:
             return ContextLengthExceeded(f"{error} (the prompt includes what {names} added)")
-        own = await asyncio.to_thread(lambda: len(ids()) - len(tokenizer.tokenize_chat(self.body)))
         return ContextLengthExceeded(f"{error} ({own} of the prompt's tokens were added by {names})")
 
-    def _prompt_ids(self, prompt: Prompt) -> Callable[[], Sequence[int]] | None:
-        """How the ids of a shaped prompt are had; None where the engine shows no tokenizer."""
+    def _own_tokens(self, prompt: Prompt) -> int | None:
+        """Tokens of the prompt beyond the user's own conversation, or beyond its bare texts; None where nobody counts them."""
         tokenizer, tokens = self.engine.tokenizer, self.engine.ports.tokens
         if isinstance(prompt, Conversation):
-            return (lambda: tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})) if tokenizer else None
-        return (lambda: tokens.encode_text(prompt)) if tokens else None
+            if tokenizer is None:
+                return None
+            shaped = tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})
+            return len(shaped) - len(tokenizer.tokenize_chat(self.body))
+        if tokens is None:
+            return None
+        said = "\n".join(message.text for message in conversation_of(self.body).messages)
+        return len(tokens.encode_text(prompt)) - len(tokens.encode_text(Text((Segment("content", said),), add_bos=False)))
 
     def _plain_after(self, error: StrategyError) -> Prompt:
         """The user's own prompt for an unaligned answer under `open`; raises the error where that is not allowed or no help."""

@@ -116,8 +116,8 @@ class Demonstrations:
             {"id": one.id, "score": round(one.score, 4), "tokens": tokens}
             for one, tokens in zip(best_first, fitted.counts, strict=True)
         ]
-        ctx.step.note(corpus=self.config.corpus, demonstrations=cited[::-1], demonstration_tokens=fitted.total)
-        ctx.step.note_full(texts=[one.rendered for one in best_first[::-1]])
+        ctx.step.note(demonstrations=cited[::-1], demonstration_tokens=fitted.total)
+        ctx.step.note_full(texts=[{"prompt": one.prompt, "answer": one.answer} for one in best_first[::-1]])
         if not fitted.exact:
             ctx.step.note(tokens="estimated: this engine shows no tokenizer")
 

@@ -112,7 +112,7 @@ class Norms:
             {"id": hit.document.id, "chunk": hit.chunk, "score": round(hit.score, 4), "tokens": tokens}
             for hit, tokens in zip(used, fitted.counts, strict=True)
         ]
-        ctx.step.note(corpus=self.config.corpus, rules=cited, rule_tokens=fitted.total, found=len(hits))
+        ctx.step.note(rules=cited, rule_tokens=fitted.total, found=len(hits))
         if not fitted.exact:
             ctx.step.note(tokens="estimated: this engine shows no tokenizer")
         if used or fitted.overflow is None:

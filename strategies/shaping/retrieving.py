@@ -1,5 +1,6 @@
 """What the shapers that retrieve have in common: which corpus, by what query, which documents may come, what if none does."""
 
+import time
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -51,8 +52,10 @@ async def search(
     if ctx.corpora is None:
         raise MissingCapability(f"{config.kind} reads the corpus {config.corpus!r}, and this server keeps no corpora")
     chosen = where or config.filter
+    begin = time.perf_counter()
     found = ctx.corpora.search(config.corpus, query, k, where=None if chosen.is_empty else chosen)
     hits = await in_time(found, ctx.budget)
+    ctx.step.note(corpus=config.corpus, retrieval_ms=round(1000 * (time.perf_counter() - begin), 3))
     if config.validity == "any" or chosen.valid_on is not None:
         return list(hits)
     now = Filter(valid_on=today())

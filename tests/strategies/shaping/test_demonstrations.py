@@ -68,9 +68,8 @@ async def test_the_most_similar_one_stands_last() -> None:
 
 
 async def test_turns_stand_behind_the_callers_system_text() -> None:
-    prompt = Conversation(
-        (Message("system", "Be brief."), Message("user", "x"), Message("assistant", "y"), Message("user", "z"))
-    )
+    turns = [("system", "Be brief."), ("user", "x"), ("assistant", "y"), ("user", "z")]
+    prompt = Conversation(tuple(Message(role, text) for role, text in turns))
     shaped = await chat(DemonstrationsConfig(), over(TEA), prompt)
     assert shaped.messages[0].text == f"Be brief.\n\n{note(1)}"
     assert [message.text for message in shaped.messages[1:]] == [TEA.text, "Warm the pot first.", "x", "y", "z"]
@@ -114,10 +113,8 @@ async def test_the_answer_ends_at_the_next_question_and_has_no_space_around_it()
 
 def pool(lengths: list[int]) -> list[Hit]:
     """Demonstrations with that many tokens, no two of them alike."""
-    return [
-        hit(f"{n:02}", f"q{n}", 0.99 - n / 1000, answer=f"w{n}".ljust(size - FRAME - len(f"q{n}"), "x"))
-        for n, size in enumerate(lengths)
-    ]
+    fills = [size - FRAME - len(f"q{n}") for n, size in enumerate(lengths)]
+    return [hit(f"{n:02}", f"q{n}", 0.99 - n / 1000, answer=f"w{n}".ljust(fill, "x")) for n, fill in enumerate(fills)]
 
 
 @given(st.lists(st.integers(FRAME + 9, 700), min_size=1, max_size=30), st.sampled_from([200, 1000, 3000]))
