@@ -38,6 +38,47 @@ EXAMPLES: Mapping[str, Example] = {
         {"strategy": [{"kind": "value_prompt", "principles": ["Answer in one short sentence.", "Say where you are unsure."]}]},
         "Is coffee bad for my sleep?",
     ),
+    "urial": Example(
+        {"strategy": [{"kind": "urial", "k": 3, "repetition_penalty": 1.1}]},
+        "What is a good first instrument for a child?",
+        "For a base model, which has no chat template: `trimtab serve gemma3-270m-base --accept-licence gemma`, and "
+        '`"model": "gemma3-270m-base"` in the call. It works on a chat model too.',
+    ),
+    "demonstrations": Example(
+        {"strategy": [{"kind": "demonstrations", "max_k": 4, "budget_tokens": 1200}], "trace": "full"},
+        "How do I start running at 45?",
+        "Without a `corpus` of your own the demonstrations are those of `default-demonstrations`. The full trace shows which "
+        "were used, with their similarity.",
+    ),
+    "norms": Example(
+        {"strategy": [{"kind": "norms", "budget_tokens": 400}], "trace": "full"},
+        "My flatmate left her diary on the table. May I read it?",
+        "Without a `corpus` of your own the rules are those of `default-norms`. For your own: `trimtab corpus create "
+        'hospital`, `trimtab corpus add hospital rules.jsonl`, and `"corpus": "hospital"`.',
+    ),
+    "best_of_n": Example(
+        {"strategy": [{"kind": "best_of_n", "n": 4}], "trace": "full"},
+        "How do I tell a friend that his cooking is too salty?",
+        "The policy judges its own answers; `trimtab doctor --judge` tells how well it does. Another judge: "
+        "`trimtab serve --role judge=SOURCE`.",
+    ),
+    "rain": Example(
+        {"strategy": [{"kind": "rain", "max_iterations": 12}], "budget": {"deadline_ms": 60000}, "trace": "full"},
+        "Someone cut in front of me in the queue. What should I say?",
+        "A search takes its time: fewer iterations and a deadline keep it short, and what was found by then is answered.",
+        {"max_tokens": 40, "temperature": 0.2},
+    ),
+    "critique_refine": Example(
+        {"strategy": [{"kind": "critique_refine", "form": "constitutional", "rounds": 1}], "trace": "full"},
+        "Write a short ad for a herbal tea.",
+        "The full trace holds the principle, the criticism and the difference of each round.",
+    ),
+    "aligner": Example(
+        {"strategy": [{"kind": "aligner", "template": "question_answer"}], "trace": "full"},
+        "Can I keep a hedgehog as a pet?",
+        "It needs a correction model: `trimtab serve --role aligner=./runs/aligner`. A checkpoint that says how it is asked "
+        "needs no `template`.",
+    ),
 }
 """Kind -> its example."""
 

@@ -82,7 +82,7 @@ def test_every_path_shown_is_there() -> None:
 def test_every_strategy_has_a_section_with_an_example(render: ModuleType) -> None:
     page = render.strategies_page()
     assert re.findall(r"^## `(\w+)`$", page, re.MULTILINE) == list(catalogue())
-    assert set(render.strategy_pages.EXAMPLES) == set(catalogue())
+    assert set(render.strategy_pages.EXAMPLES) >= set(catalogue())
 
 
 def test_the_three_forms_of_an_example_are_one_call(render: ModuleType) -> None:

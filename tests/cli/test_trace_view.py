@@ -175,6 +175,13 @@ def test_lists_of_lists_are_numbered_too() -> None:
     assert text.count(" 2 text Second.  value -1") == 2
 
 
+def test_small_mappings_share_lines() -> None:
+    margins = [{"good": "AB"[i % 2], "nats": 1.25 * i} for i in range(40)]
+    text = shown(account(step("best_of_n", "decoder", judge_margins=margins)))
+    assert "good A nats 0; good B nats 1.25; good A nats 2.5" in text
+    assert len(text.splitlines()) == 1 + 1 + 1 + 3
+
+
 def test_the_terminal_takes_no_orders_from_a_text() -> None:
     rules = [{"id": "x\x1b[2J", "score": 1.0, "text": "be\x1b[31m kind\x07\u202e"}]
     report = account(step("norms", rules=rules, critique="\x1b]0;title\x07" * 20, reason="a\rb"), warnings=["\x1b[1A"])

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trimtab.cli.trace_tree import forest
-from trimtab.cli.trace_words import count, cut, is_marked, plain, scalar, title
+from trimtab.cli.trace_words import MARKED, count, cut, is_marked, plain, scalar, title
 
 STEP_LINES = 80
 """Most lines of one step."""
@@ -23,6 +23,8 @@ TEXT_LINES = 6
 """Most lines of one text."""
 DIFF_LINES = 30
 """Most lines of one diff."""
+SMALL, SMALL_LINES = 24, 3
+"""Longest mapping that shares a line with others of its list, in characters, and most lines of such a list."""
 ENTRIES = 10
 """Most entries of one list."""
 NODES = 16
@@ -137,6 +139,9 @@ def _entries(name: str, values: Sequence[Any], indent: str, width: int, depth: i
         return _diff("\n".join(values), indent, width)
     if values and all(isinstance(value, Mapping) and "visits" in value for value in values):
         return forest(values, indent, NODES if depth == 0 else INNER_NODES)
+    small = [_small(value) for value in values]
+    if values and None not in small:
+        return _words("; ".join(word for word in small if word is not None), indent, width, most=SMALL_LINES)
     shown: list[Text] = []
     for number, value in enumerate(values[:ENTRIES], 1):
         if isinstance(value, Mapping) and isinstance(value.get("score"), int | float):
@@ -150,6 +155,15 @@ def _entries(name: str, values: Sequence[Any], indent: str, width: int, depth: i
     if len(values) > ENTRIES:
         shown.append(Text(f"{indent}... {len(values) - ENTRIES} more", "dim"))
     return shown
+
+
+def _small(value: Any) -> str | None:
+    """A mapping that says little: its members in words, None for one that deserves a line."""
+    if not isinstance(value, Mapping) or not value or any(name in value for name in ("score", *MARKED)):
+        return None
+    words = [(title(name), scalar(one)) for name, one in value.items()]
+    told = " ".join(f"{name} {word}" for name, word in words)
+    return told if len(told) <= SMALL and all(word is not None for _, word in words) else None
 
 
 def _hit(hit: Mapping[str, Any], indent: str, width: int) -> list[Text]:

@@ -23,7 +23,7 @@ def scalar(value: Any) -> str | None:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):

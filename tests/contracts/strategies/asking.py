@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from tests.asgi import ASGITransport
-from tests.contracts.strategies.cases import ALIGNER, ALIGNING, MODEL, QUESTION, STATUSES
+from tests.contracts.strategies.cases import ALIGNER, ALIGNING, MODEL, QUESTION, STATUSES, fitted
 from tests.contracts.strategies.doubles import Asked, Watched
 from trimtab.server.app import create_app
 from trimtab.server.assembly import build
@@ -151,12 +151,12 @@ class World:
             engine.script = script
 
     async def ask(self, strategy: Any, **fields: Any) -> Reply:
-        """The client's whole answer."""
-        return await self.client.ask(strategy, **fields)
+        """The client's whole answer; bare names stand for their fitted forms."""
+        return await self.client.ask(fitted(strategy), **fields)
 
     async def stream(self, strategy: Any, **fields: Any) -> Stream:
-        """The client's streamed answer."""
-        return await self.client.stream(strategy, **fields)
+        """The client's streamed answer; as `ask`."""
+        return await self.client.stream(fitted(strategy), **fields)
 
 
 def body_of(strategy: Any, model: str = MODEL, **fields: Any) -> dict[str, Any]:
@@ -194,7 +194,8 @@ def settings_of(data_dir: Path) -> Settings:
         models={MODEL: scripted},
         roles={"aligner": RoleConfig.model_validate(ALIGNER)},
         keys=tuple(KeyConfig.model_validate({"name": name, "key": f"key-{name}"}) for name in names),
-        policies=tuple(PolicyConfig(key=kind, lock=kind) for kind in ALIGNING),
+        pipelines={f"locked-{kind}": fitted([kind]) for kind in ALIGNING},
+        policies=tuple(PolicyConfig(key=kind, lock=f"locked-{kind}") for kind in ALIGNING),
         data_dir=data_dir,
     )
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.contracts.strategies.asking import World, answered, settled
-from tests.contracts.strategies.cases import KINDS, MODEL, QUESTION, every
+from tests.contracts.strategies.cases import KINDS, MODEL, QUESTION, every, fitted
 from trimtab.server.wire import params_of
 from trimtab.strategies.config import parse_spec
 from trimtab.strategies.pipeline import Pipeline
@@ -18,7 +18,7 @@ LARGEST_TRACE = 256 * 1024
 
 @every
 async def test_the_bare_name_answers_and_gives_account(world: World, kind: str) -> None:
-    reply = answered(await world.ask(kind))
+    reply = answered(await world.client.ask(kind))
     told = reply.alignment
     assert reply.texts[0]
     assert told["strategy"] == [kind]
@@ -60,7 +60,7 @@ async def test_usage_mode_final_counts_the_answer_alone(world: World, kind: str)
 @every
 async def test_the_worst_case_is_an_upper_bound(world: World, kind: str) -> None:
     await world.ask(kind, n=2)
-    cost = Pipeline.of(parse_spec(kind)).cost(params_of({"n": 2, "max_tokens": 24}))
+    cost = Pipeline.of(parse_spec(fitted([kind]))).cost(params_of({"n": 2, "max_tokens": 24}))
     assert len(world.asked) <= cost.calls
 
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from tests.contracts.strategies.asking import World, answered, settled
-from tests.contracts.strategies.cases import ALIGNING, KINDS, QUESTION, every, every_aligning
+from tests.contracts.strategies.cases import ALIGNING, FITTED, KINDS, QUESTION, every, every_aligning, fitted
 from trimtab.strategies.config import parse_spec
 from trimtab.strategies.core.errors import ConfigError
 from trimtab.strategies.pipeline import Pipeline
@@ -38,7 +38,8 @@ async def test_the_catalogue_describes_the_defaults(world: World, kind: str) -> 
     undescribed = [name for name, schema in entry["schema"]["properties"].items() if not schema.get("description")]
     assert undescribed in ([], ["kind"])
     assert kind == "plain" or entry["source"]
-    bare, spelt = [answered(await world.ask(spec)) for spec in (kind, [dumped])]
+    told = {**dumped, **FITTED.get(kind, {})}
+    bare, spelt = [answered(await world.ask(spec)) for spec in (kind, [told])]
     assert bare.texts == spelt.texts
     assert settled(bare.alignment) == settled(spelt.alignment)
 
@@ -93,7 +94,7 @@ async def test_every_legal_pair_composes(world: World, first: str, second: str) 
 def why_not(spec: list[str]) -> str | None:
     """Why a pipeline is refused when it is built; None where it is not."""
     try:
-        Pipeline.of(parse_spec(spec))
+        Pipeline.of(parse_spec(fitted(spec)))
     except ConfigError as error:
         return str(error)
     return None
