@@ -23,7 +23,7 @@ OPENAI_ENDPOINTS: Mapping[str, str] = {
     "skills": "",
     "threads": "",
     "uploads": "",
-    "vector_stores": "",
+    "vector_stores": "norms and demonstrations are kept at /v1/corpora",
     "videos": "",
 }
 """Path below /v1/ -> what to use instead."""

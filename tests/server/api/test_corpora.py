@@ -344,6 +344,25 @@ async def test_one_server_at_a_time_has_the_corpora_and_all_have_the_built_in_on
             assert (await second.get("/v1/corpora/hospital")).status_code == 200
 
 
+async def test_a_corpus_keeps_the_encoder_it_was_made_with(http: httpx2.AsyncClient) -> None:
+    made = await http.post("/v1/corpora", json={"name": "hospital", "encoder": "other"})
+    assert made.json()["encoder"] == "other"
+    await put(http, HAND, SMOKE)
+    assert await found(http, "smoking", k=1) == ["smoke"]
+    assert (await http.get("/v1/corpora/hospital")).json()["encoder"] == "other"
+
+
+async def test_the_configuration_serves_more_encoders(tmp_path: Path) -> None:
+    """They are offered by name and loaded when they are first needed; one that cannot be had is told then."""
+    async with serving(scripted(data_dir=str(tmp_path), encoders=[str(tmp_path / "nothing")])) as server:
+        assert str(tmp_path / "nothing") in [model.id async for model in server.openai.models.list()]
+        body = {"name": "hospital", "encoder": str(tmp_path / "nothing")}
+        assert (await server.http.post("/v1/corpora", json=body)).status_code == 200
+        answer = await server.http.post("/v1/corpora/hospital/documents", json={"documents": [HAND]})
+        assert told(answer) == (503, "corpora_unavailable", None)
+        assert "nothing" in answer.json()["error"]["message"]
+
+
 async def test_a_server_that_is_asked_for_no_corpus_writes_nothing(tmp_path: Path) -> None:
     async with serving(scripted(data_dir=str(tmp_path / "data"))) as server:
         chat = await server.openai.chat.completions.create(
