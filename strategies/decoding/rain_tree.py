@@ -200,16 +200,16 @@ class Tree:
                 found += [one for one in (node, *visited) if one.unread]
         return found
 
-    def foresee(self, leaf: Node, value: float, steps: int) -> tuple[list[Node], Node | None]:
-        """The leaves of the coming iterations, at most `steps`, if this leaf and they all had this value.
+    def foresee(self, leaf: Node, value: float, steps: int) -> tuple[list[Node], list[Node]]:
+        """What the coming `steps` iterations would visit if this leaf and all that follow had this value.
 
-        Also the visited node without children at which foresight ends, if it does: it would have to be expanded. Credit to
-        similar siblings is left out; nothing is changed.
+        Leaves that were not visited yet, and visited nodes without children, which would have to be expanded: there a child
+        that nobody knows yet is taken as visited. Credit to similar siblings is left out; nothing is changed.
         """
         before: dict[Node, tuple[float, int, float]] = {}
-        leaves: list[Node] = []
-        unexpanded: Node | None = None
-        while len(leaves) < steps:
+        leaves: dict[Node, None] = {}
+        unexpanded: dict[Node, None] = {}
+        for _ in range(steps):
             for node in leaf.path():
                 before.setdefault(node, (node.visits, node.real_visits, node.value))
                 node.visits, node.real_visits = node.visits + 1, node.real_visits + 1
@@ -218,12 +218,12 @@ class Tree:
             while leaf.children and not leaf.is_leaf:
                 leaf = self.select(leaf)
             if not leaf.is_leaf:
-                unexpanded = leaf
-                break
-            leaves.append(leaf)
+                unexpanded[leaf] = None
+            elif not leaf.real_visits:
+                leaves[leaf] = None
         for node, known in before.items():
             node.visits, node.real_visits, node.value = known
-        return leaves, unexpanded
+        return list(leaves), list(unexpanded)
 
     def backup(self, leaf: Node, value: float) -> None:
         """Count a visit of the leaf and its ancestors, bottom up, each after the credit to the siblings it resembles."""
