@@ -101,6 +101,8 @@ class Search:
     """The leaf of the iteration before."""
     _value: float = 1.0
     """The last value that was backed up: what the next one is taken for."""
+    _left: int = 0
+    """Iterations that the move may still take, that under way included."""
     _trust: int = field(init=False)
     """Iterations that are foreseen, at most `ahead`."""
 
@@ -133,6 +135,7 @@ class Search:
         root, iterations, most = self.tree.root, 0, self.tree.iterations()
         try:
             while iterations < most:
+                self._left = most - iterations
                 await self._iterate()
                 iterations += 1
                 if self.tree.settled():
@@ -211,7 +214,7 @@ class Search:
         """Begin what follows if the leaf under way and those behind it are worth what the last one was."""
         if self._leaf is None or self.sampler.profile.eager:
             return
-        leaves, unexpanded = self.tree.foresee(self._leaf, self._value, self._trust)
+        leaves, unexpanded = self.tree.foresee(self._leaf, self._value, self._trust, self._left)
         for leaf in leaves:
             self._evaluation(leaf)
         for node in unexpanded:
