@@ -63,9 +63,9 @@ class RainConfig(StrategyConfig):
     """At which continuations are sampled; default 1, in adv 2."""
     rollout: Rollout | None = None
     """How far a continuation is carried on before it is judged: clause (the default), answer (that of truth) or none."""
-    ahead: int = Field(default=4, ge=0, le=32)
-    """Places whose judging may begin before it is certain that they come next. It changes how long the search takes and what it
-    spends, never what it finds. Of the profile `serving` only."""
+    ahead: int = Field(default=16, ge=0, le=64)
+    """Iterations whose work may be begun before it is certain that they come: few at first, more while values come as foreseen.
+    It changes how long the search takes and what it spends, never what it finds. Of the profile `serving` only."""
 
     role: ClassVar[RoleName] = "decoder"
     streaming: ClassVar[Streaming] = "incremental"

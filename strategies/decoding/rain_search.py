@@ -23,6 +23,8 @@ from trimtab.strategies.decoding.rain_tree import WORST, Node, Tree
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FIRST_TRUST = 2
+"""Iterations that are foreseen at first, and again after a value that was not."""
 UNSCORED_ALLOWED = 15
 """Texts after which a judge that has given no value at all has failed."""
 
@@ -81,7 +83,7 @@ class Search:
     value_of: ValueOf
     encoder: TextEncoder | None
     ahead: int
-    """Leaves whose evaluation may be begun before it is certain that they are next."""
+    """Iterations whose work may be begun before it is certain that they come, at most."""
     answer: Tokens = ()
     """What has been committed."""
     tree: Tree = field(init=False)
@@ -98,10 +100,15 @@ class Search:
     _last: Node | None = None
     """The leaf of the iteration before."""
     _value: float = 1.0
-    """The last value that was backed up."""
+    """The last value that was backed up: what the next one is taken for."""
+    _left: int = 0
+    """Iterations that the move may still take, that under way included."""
+    _trust: int = field(init=False)
+    """Iterations that are foreseen, at most `ahead`."""
 
     def __post_init__(self) -> None:
         self.tree = Tree(self.sampler.profile.rules)
+        self._trust = min(FIRST_TRUST, self.ahead)
 
     async def run(self, commit: Callable[[Move], Awaitable[None]]) -> None:
         """Search move after move, handing each to `commit`, until the answer is complete or a budget is spent.
@@ -128,6 +135,7 @@ class Search:
         root, iterations, most = self.tree.root, 0, self.tree.iterations()
         try:
             while iterations < most:
+                self._left = most - iterations
                 await self._iterate()
                 iterations += 1
                 if self.tree.settled():
@@ -176,10 +184,15 @@ class Search:
         value = await _result(evaluation.value)
         if self.sampler.profile.eager and not leaf.terminal:
             await self._expanded(leaf)
-        self._value = WORST if value is None else value
-        self.tree.backup(leaf, self._value)
+        self._back_up(leaf, WORST if value is None else value)
         self.counts.iterations += 1
         self._leaf, self._last = None, leaf
+
+    def _back_up(self, leaf: Node, value: float) -> None:
+        """Count the visit; what is begun ahead grows while values come as foreseen and shrinks when one does not."""
+        self._trust = min(2 * self._trust, self.ahead) if value == self._value else min(FIRST_TRUST, self.ahead)
+        self._value = value
+        self.tree.backup(leaf, value)
 
     async def _descend(self) -> Node:
         """The next leaf. Nodes visited before are expanded on the way, and widened where their children are all bad."""
@@ -199,13 +212,13 @@ class Search:
 
     def _look_ahead(self) -> None:
         """Begin what follows if the leaf under way and those behind it are worth what the last one was."""
-        if self._leaf is None or self.sampler.profile.eager or not self.ahead:
+        if self._leaf is None or self.sampler.profile.eager:
             return
-        leaves, unexpanded = self.tree.foresee(self._leaf, self._value, self.ahead)
+        leaves, unexpanded = self.tree.foresee(self._leaf, self._value, self._trust, self._left)
         for leaf in leaves:
             self._evaluation(leaf)
-        if unexpanded is not None:
-            self._drawing(unexpanded)
+        for node in unexpanded:
+            self._drawing(node)
 
     def _evaluation(self, leaf: Node) -> Evaluation:
         """The evaluation of this visit, begun now at the latest."""

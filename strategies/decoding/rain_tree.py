@@ -54,6 +54,10 @@ class Rules:
     root_mix: float = 0.25
     """Share of the uniform distribution in the priors of a root's children."""
 
+    def iterations(self, carried: int) -> int:
+        """Iterations of a move whose root has these real visits already, at most."""
+        return max(self.max_iterations - carried, min(self.min_iterations, self.max_iterations))
+
     def length(self, depth: int) -> int:
         """Tokens of the candidates of a node of this depth."""
         return self.lengths[min(depth, len(self.lengths) - 1)]
@@ -129,22 +133,22 @@ class Tree:
 
     def iterations(self) -> int:
         """Iterations that the coming move may take at most."""
-        rules = self.rules
-        return max(rules.max_iterations - self.root.real_visits, min(rules.min_iterations, rules.max_iterations))
+        return self.rules.iterations(self.root.real_visits)
 
     def settled(self) -> bool:
         """Whether the best child is good enough to be committed before the iterations are spent."""
-        if not self.root.children:
-            return False
-        best = self.root.best()
-        return best.real_visits > self.rules.min_visits and best.value > self.rules.value_threshold
+        return self._settled(self.root)
 
-    def select(self, node: Node) -> Node:
-        """The child to visit: the best value plus exploration, ties to the first inserted."""
+    def select(self, node: Node, *, mix: float = 0.0) -> Node:
+        """The child to visit: the best value plus exploration, ties to the first inserted.
+
+        mix: share of uniform priors that the children's do not hold yet.
+        """
         reach = self.rules.c_puct * sqrt(node.visits)
+        even = mix / max(len(node.children), 1)
         best, best_score = None, 0.0
         for child in node.children.values():
-            score = child.prior * reach / (1 + child.visits)
+            score = ((1 - mix) * child.prior + even) * reach / (1 + child.visits)
             if child.visits:
                 score += (child.value - WORST) / (BEST - WORST + EPSILON)
             if best is None or score > best_score:
@@ -200,30 +204,37 @@ class Tree:
                 found += [one for one in (node, *visited) if one.unread]
         return found
 
-    def foresee(self, leaf: Node, value: float, steps: int) -> tuple[list[Node], Node | None]:
-        """The leaves of the coming iterations, at most `steps`, if this leaf and they all had this value.
+    def foresee(self, leaf: Node, value: float, steps: int, left: int) -> tuple[list[Node], list[Node]]:
+        """What the coming `steps` iterations would visit if this leaf and all that follow had this value.
 
-        Also the visited node without children at which foresight ends, if it does: it would have to be expanded. Credit to
-        similar siblings is left out; nothing is changed.
+        left: iterations that the move may still take, that of `leaf` included.
+
+        Leaves that were not visited yet, and visited nodes without children, which would have to be expanded: there a child
+        that nobody knows yet is taken as visited. Credit to similar siblings is left out; nothing is changed.
         """
+        root = self.root
         before: dict[Node, tuple[float, int, float]] = {}
-        leaves: list[Node] = []
-        unexpanded: Node | None = None
-        while len(leaves) < steps:
+        leaves: dict[Node, None] = {}
+        unexpanded: dict[Node, None] = {}
+        for _ in range(steps):
             for node in leaf.path():
                 before.setdefault(node, (node.visits, node.real_visits, node.value))
                 node.visits, node.real_visits = node.visits + 1, node.real_visits + 1
                 node.value += (value - node.value) / node.visits
-            leaf = self.root
+            left -= 1
+            if root.children and (self._settled(root) or not left):
+                root = root.best()
+                left = self.rules.iterations(root.real_visits)
+            leaf = root
             while leaf.children and not leaf.is_leaf:
-                leaf = self.select(leaf)
+                leaf = self.select(leaf, mix=self.rules.root_mix if leaf is root is not self.root else 0.0)
             if not leaf.is_leaf:
-                unexpanded = leaf
-                break
-            leaves.append(leaf)
+                unexpanded[leaf] = None
+            elif not leaf.real_visits:
+                leaves[leaf] = None
         for node, known in before.items():
             node.visits, node.real_visits, node.value = known
-        return leaves, unexpanded
+        return list(leaves), list(unexpanded)
 
     def backup(self, leaf: Node, value: float) -> None:
         """Count a visit of the leaf and its ancestors, bottom up, each after the credit to the siblings it resembles."""
@@ -246,6 +257,12 @@ class Tree:
             for child, prior in zip(move.children.values(), mixed, strict=True):
                 child.prior = prior
         return move
+
+    def _settled(self, root: Node) -> bool:
+        if not root.children:
+            return False
+        best = root.best()
+        return best.real_visits > self.rules.min_visits and best.value > self.rules.value_threshold
 
     def _credit(self, node: Node, value: float) -> None:
         for sibling in node.siblings():

@@ -168,6 +168,16 @@ class TestIterations:
         await searched(SERVING, model=lazy, value=bad)
         assert lazy.tokens < 0.7 * eager.tokens
 
+    @pytest.mark.parametrize(("value", "most"), [(1.0, 1.0), (0.0, 1.02), (-1.0, 1.2)])
+    async def test_what_is_foreseen_rightly_is_not_wasted(self, value: float, most: float) -> None:
+        """While values come as the last one did, work begun ahead is the work that is needed; additions are not foreseen."""
+        patient, eager = RuleModel(), RuleModel(jitter=3)
+        await searched(SERVING, model=patient, value=RuleValue(lambda text: value), ahead=0, room=40)
+        await searched(SERVING, model=eager, value=RuleValue(lambda text: value), ahead=16, room=40)
+        assert eager.tokens <= most * patient.tokens
+        assert patient.most_running <= 3
+        assert eager.most_running > 6
+
     async def test_bad_children_get_company(self) -> None:
         search, _ = await searched(SERVING, value=RuleValue(lambda text: -1.0), room=40)
         assert search.counts.additions > 0
