@@ -17,7 +17,7 @@ from trimtab.strategies.revising.correction import Correction, question_of
 from trimtab.strategies.revising.dialogue import asked_of
 from trimtab.strategies.revising.edits import diff, edits
 from trimtab.strategies.revising.gathered import Gathered, gather, kept, refusal
-from trimtab.strategies.revising.policy import ReviserConfig, breaks_form
+from trimtab.strategies.revising.policy import ReviserConfig, after_thinking, breaks_form
 from trimtab.strategies.revising.room import fitted
 from trimtab.strategies.revising.sampling import derived_seed
 
@@ -78,9 +78,9 @@ class Aligner:
     """One pass of the correction model over question and answer.
 
     Source: Ji et al. 2024 (Aligner), arXiv 2402.02416, section 2; formats of the released code and checkpoints.
-    Deviation: earlier turns are told before the question; separators inside texts are written apart, and put together again in
-    the correction; a correction that is empty, cut off or too short leaves the draft; drafts of code and of a form that was
-    asked for are left alone unless told otherwise.
+    Deviation: earlier turns are told before the question; separators in texts are written apart, and put together again in
+    the correction; one that is empty, cut off or too short leaves the draft; drafts of code, of JSON and of a form that
+    was asked for are left alone unless told otherwise; thoughts before the answer are not corrected.
     """
 
     config: AlignerConfig
@@ -92,18 +92,24 @@ class Aligner:
             ctx.step.skip(reason)
             yield kept(draft)
             return
-        corrected = await self._corrected(asked_of(prompt), draft, ctx)
-        reason = refusal(corrected, draft) or (
-            "not in the form that was asked for" if breaks_form(corrected.text, ctx.params) else None
-        )
-        if reason is None and corrected.text == draft.strip():
-            reason = "unchanged"
-        self._tell(draft, corrected, reason, ctx)
+        thoughts, answer = after_thinking(draft)
+        corrected = await self._corrected(asked_of(prompt), answer, ctx)
+        reason = self._unfit(corrected, answer, ctx.params)
+        self._tell(answer, corrected, reason, ctx)
         if reason is not None:
             yield kept(draft)
             return
-        for delta in corrected.deltas():
+        for delta in corrected.said(f"{thoughts}{corrected.text}").deltas():
             yield delta
+
+    @staticmethod
+    def _unfit(corrected: Gathered, draft: str, asked: Params) -> str | None:
+        """Why a correction does not take the draft's place."""
+        if corrected.text == draft.strip():
+            return "unchanged"
+        return refusal(corrected, draft) or (
+            "not in the form that was asked for" if breaks_form(corrected.text, asked) else None
+        )
 
     async def _corrected(self, asked: Conversation, draft: str, ctx: RequestContext) -> Gathered:
         """What the correction model makes of the draft."""

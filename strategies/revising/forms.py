@@ -74,7 +74,7 @@ class Constitutional:
     async def run(self, revision: Revision, dialogue: Dialogue, rounds: int) -> None:
         """Two calls a round, without an early end."""
         for number in range(rounds):
-            round_, pair, past = revision.begin(), drawn(self.pairs, revision.ctx, number), revision.answer.text
+            round_, pair, past = revision.begin(), drawn(self.pairs, revision.ctx.seed, number), revision.answer.text
             round_.note(principle=pair.name)
             turns = [past, f"{pair.critique} {CRITIQUE_FORM}"]
             critique = await self.speaker.critique(turns, dialogue, revision, number)
@@ -84,9 +84,9 @@ class Constitutional:
             await revision.offer(await self.speaker.rewrite(turns, dialogue, revision, number), past, round_)
 
 
-def drawn(pairs: Sequence[Pair], ctx: RequestContext, number: int) -> Pair:
+def drawn(pairs: Sequence[Pair], seed: int, number: int) -> Pair:
     """The principle of a round: uniform, independent of other rounds, fixed by the request's seed."""
-    return random.Random(f"{ctx.seed}:critique_refine:{number}").choice(pairs)
+    return random.Random(f"{seed}:critique_refine:{number}").choice(pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from trimtab.strategies.core.engine import Params
 Policy = Literal["skip", "apply"]
 
 _FENCED = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)(?:^\1`*~*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_THOUGHTS = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 CODE_SHARE = 0.5
 """A draft whose fenced part is at least this large is code."""
 
@@ -20,7 +21,7 @@ class ReviserConfig(StrategyConfig):
     code: Policy = "skip"
     """Whether drafts that are mostly code are left alone; in a locked pipeline the default is apply."""
     structured: Policy = "skip"
-    """Whether drafts in a form that was asked for (JSON, a schema, a grammar) are left alone; locked: apply."""
+    """Whether drafts are left alone that are JSON, or in a form that was asked for (a schema, a grammar); locked: apply."""
 
     role: ClassVar[RoleName] = "reviser"
     streaming: ClassVar[Streaming] = "buffered"
@@ -32,7 +33,7 @@ class ReviserConfig(StrategyConfig):
 
     def leaves(self, draft: str, params: Params) -> str | None:
         """Why a draft is left alone; None where it is revised."""
-        if self.structured == "skip" and is_structured(params):
+        if self.structured == "skip" and (is_structured(params) or is_json(draft)):
             return "structured output"
         return "code" if self.code == "skip" and is_code(draft) else None
 
@@ -46,16 +47,27 @@ def is_structured(params: Params) -> bool:
 def breaks_form(text: str, params: Params) -> bool:
     """Whether JSON was asked for and the text is none."""
     kind = (params.native.get("response_format") or {}).get("type", "text")
-    if kind not in {"json_object", "json_schema"}:
+    return kind in {"json_object", "json_schema"} and not is_json(text)
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list and nothing else; calls of tools that no engine parsed look so."""
+    if not text.lstrip().startswith(("{", "[")):
         return False
     try:
         json.loads(text)
     except ValueError:
-        return True
-    return False
+        return False
+    return True
 
 
 def is_code(text: str) -> bool:
     """Whether at least half of a text stands in code fences."""
     fenced = sum(len(match[2].strip()) for match in _FENCED.finditer(text))
     return fenced > 0 and fenced >= CODE_SHARE * len(text.strip())
+
+
+def after_thinking(text: str) -> tuple[str, str]:
+    """The thoughts that a model wrote down before its answer, with the blank space behind them, and the answer."""
+    match = _THOUGHTS.match(text)
+    return (match[0], text[match.end() :]) if match else ("", text)

@@ -174,7 +174,10 @@ CODE = "```\nx = 1\ny = 2\nprint(x + y)\n```"
 JSON: Mapping[str, Any] = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}}
 
 
-@pytest.mark.parametrize(("draft", "native", "reason"), [(CODE, {}, "code"), ("{}", JSON, "structured output")])
+@pytest.mark.parametrize(
+    ("draft", "native", "reason"),
+    [(CODE, {}, "code"), ("text", JSON, "structured output"), ('{"name": "f"}', {}, "structured output")],
+)
 async def test_code_and_structured_drafts_are_left_alone(draft: str, native: Mapping[str, Any], reason: str) -> None:
     ctx = aligned_by(Continuer([]).ports, params=Params(native=native))
     assert await revised(AlignerConfig(), QUESTION, draft, ctx) == draft
@@ -188,6 +191,13 @@ async def test_under_a_lock_a_form_is_kept_or_the_draft_is() -> None:
         ctx = aligned_by(replace(model.ports, capabilities=able), params=Params(native=JSON))
         assert await revised(AlignerConfig().locked(), QUESTION, '{"a": 1}', ctx) == expected
     assert model.params[0].native == JSON
+
+
+async def test_thoughts_before_the_answer_are_not_corrected() -> None:
+    model = Continuer([" Better."])
+    draft = "<think>What to say?</think>\n\nBad one."
+    assert await revised(AlignerConfig(), QUESTION, draft, aligned_by(model.ports)) == "<think>What to say?</think>\n\nBetter."
+    assert "think" not in model.asked[0].text
 
 
 def test_without_an_aligner_the_role_is_missing() -> None:
