@@ -1,6 +1,8 @@
 """What the shapers that retrieve have in common: which corpus, by what query, which documents may come, what if none does."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -52,14 +54,21 @@ async def search(
     if ctx.corpora is None:
         raise MissingCapability(f"{config.kind} reads the corpus {config.corpus!r}, and this server keeps no corpora")
     chosen = where or config.filter
-    begin = time.perf_counter()
     found = ctx.corpora.search(config.corpus, query, k, where=None if chosen.is_empty else chosen)
     hits = await in_time(found, ctx.budget)
-    ctx.step.note(corpus=config.corpus, retrieval_ms=round(1000 * (time.perf_counter() - begin), 3))
+    ctx.step.note(corpus=config.corpus)
     if config.validity == "any" or chosen.valid_on is not None:
         return list(hits)
     now = Filter(valid_on=today())
     return [hit for hit in hits if now.admits(hit.document)]
+
+
+@contextmanager
+def timed(ctx: RequestContext) -> Iterator[None]:
+    """Notes in the trace how long the block took: looking documents up and counting which of them fit."""
+    begin = time.perf_counter()
+    yield
+    ctx.step.note(retrieval_ms=round(1000 * (time.perf_counter() - begin), 3))
 
 
 def today() -> date:
