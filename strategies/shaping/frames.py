@@ -17,8 +17,8 @@ StructureName = Literal["block", "inline"]
 
 HEADERS: dict[Speaker, str] = {"system": "# Context:", "user": "# Query:", "assistant": "# Answer:"}
 STOPS = ("\n# Query:", "\n# Answer:", "\n# Question:")
-"""What a base model writes behind the answer's closing fence: the next header, or one that it takes for such. Three, because some
-servers take four stop strings at most, and one is the request's."""
+"""What a base model writes behind the answer's closing fence: the next header, or one that it takes for such. Three, because
+some servers take four stop strings at most, and one is the request's."""
 
 _LEAST = 3
 _TICKS = re.compile(r"`+")

@@ -109,8 +109,8 @@ class Urial:
     The conversation's system text stands behind the head, so that the head is the same for every request and its keys and
     values are reused; it outranks the head, which says so. Sampling is the paper's where the request leaves it open.
     Source: Lin et al. 2023, arXiv 2312.01552, section 4 and the released `urial_backticks` renderer.
-    Deviation: an answer ends at a header on a line of its own (released: at `# Query` anywhere); only its closing fence is taken
-    off, not every fence; texts cannot break the frame (see `Frame`); no stray spaces in the layouts.
+    Deviation: an answer ends at a header on a line of its own (released: at `# Query` anywhere); only its closing fence is
+    taken off, not every fence; texts cannot break the frame (see `Frame`); no stray spaces in the layouts.
     """
 
     config: UrialConfig
