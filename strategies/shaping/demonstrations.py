@@ -14,7 +14,15 @@ from trimtab.strategies.core.messages import Conversation, Message, Prompt, Segm
 from trimtab.strategies.prompts.demonstrations import note
 from trimtab.strategies.shaping.demonstration import ANSWER, BASELINE, QUESTION, STOP, Demonstration, distinct, plain
 from trimtab.strategies.shaping.fitting import Fitted, fit
-from trimtab.strategies.shaping.retrieving import CorpusName, RetrievingConfig, leave_out, query_of, search, timed
+from trimtab.strategies.shaping.retrieving import (
+    CorpusName,
+    RetrievingConfig,
+    leave_out,
+    nothing_found,
+    query_of,
+    search,
+    timed,
+)
 from trimtab.strategies.shaping.turns import Turn, turns_of
 
 POOL = 2
@@ -109,8 +117,11 @@ class Demonstrations:
             fitted = await fit(texts, ctx, room=self.config.budget_tokens, each=self.config.each_tokens)
         best_first = [ranked[place] for place in fitted.kept]
         self._tell(best_first, fitted, ctx)
-        if not best_first:
-            await leave_out(self.config, ctx)
+        if not ranked:
+            await nothing_found(self.config, ctx)
+        elif not best_first:
+            limits = f"each_tokens is {self.config.each_tokens} and budget_tokens {self.config.budget_tokens}"
+            leave_out(self.config, ctx, f"none of {len(ranked)} demonstrations fits, {limits}", "no demonstration fits")
         return sorted(best_first, key=lambda one: one.id) if self.config.order == "by_id" else best_first[::-1]
 
     def _tell(self, best_first: Sequence[Demonstration], fitted: Fitted, ctx: RequestContext) -> None:

@@ -76,12 +76,16 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-async def leave_out(config: RetrievingConfig, ctx: RequestContext) -> None:
-    """Record that the corpus had nothing to offer. Raises ConfigError where that is an error."""
+async def nothing_found(config: RetrievingConfig, ctx: RequestContext) -> None:
+    """Record that the corpus is empty or has nothing to offer. Raises ConfigError where that is an error."""
     size = await ctx.corpora.size(config.corpus) if ctx.corpora else 0
     state = "is empty" if size == 0 else "has nothing that qualifies for this request"
-    told = f"the corpus {config.corpus!r} {state}"
+    leave_out(config, ctx, f"the corpus {config.corpus!r} {state}", "empty corpus" if size == 0 else "nothing qualifies")
+
+
+def leave_out(config: RetrievingConfig, ctx: RequestContext, told: str, reason: str) -> None:
+    """Record, with a warning, that this step states nothing. Raises ConfigError where that is an error."""
     if config.on_empty == "error":
         raise ConfigError(f"{config.kind}: {told}", code="empty_corpus")
     ctx.trace.warn(f"{config.kind}: {told}, so the prompt stays as it was")
-    ctx.step.skip("empty corpus" if size == 0 else "nothing qualifies")
+    ctx.step.skip(reason)
