@@ -14,7 +14,15 @@ from trimtab.strategies.core.messages import Conversation, Message, Prompt, Segm
 from trimtab.strategies.prompts.demonstrations import note
 from trimtab.strategies.shaping.demonstration import ANSWER, BASELINE, QUESTION, STOP, Demonstration, distinct, plain
 from trimtab.strategies.shaping.fitting import Fitted, fit
-from trimtab.strategies.shaping.retrieving import CorpusName, RetrievingConfig, leave_out, query_of, search
+from trimtab.strategies.shaping.retrieving import (
+    CorpusName,
+    RetrievingConfig,
+    leave_out,
+    nothing_found,
+    query_of,
+    search,
+    timed,
+)
 from trimtab.strategies.shaping.turns import Turn, turns_of
 
 POOL = 2
@@ -100,15 +108,20 @@ class Demonstrations:
 
     async def _chosen(self, prompt: Conversation, ctx: RequestContext) -> Sequence[Demonstration]:
         """The demonstrations in the order in which they are shown."""
-        hits = await search(self.config, query_of(prompt, self.config.query), POOL * self.config.max_k, ctx)
-        near = [hit for hit in hits if hit.score >= self.config.min_similarity]
         asked = query_of(prompt, "last") if self.config.equal == "drop" else None
-        ranked = list(distinct(near, unlike=asked))[: self.config.max_k]
-        fitted = await fit([one.rendered for one in ranked], ctx, room=self.config.budget_tokens, each=self.config.each_tokens)
+        with timed(ctx):
+            hits = await search(self.config, query_of(prompt, self.config.query), POOL * self.config.max_k, ctx)
+            near = [hit for hit in hits if hit.score >= self.config.min_similarity]
+            ranked = list(distinct(near, unlike=asked))[: self.config.max_k]
+            texts = [one.rendered for one in ranked]
+            fitted = await fit(texts, ctx, room=self.config.budget_tokens, each=self.config.each_tokens)
         best_first = [ranked[place] for place in fitted.kept]
         self._tell(best_first, fitted, ctx)
-        if not best_first:
-            await leave_out(self.config, ctx)
+        if not ranked:
+            await nothing_found(self.config, ctx)
+        elif not best_first:
+            limits = f"each_tokens is {self.config.each_tokens} and budget_tokens {self.config.budget_tokens}"
+            leave_out(self.config, ctx, f"none of {len(ranked)} demonstrations fits, {limits}", "no demonstration fits")
         return sorted(best_first, key=lambda one: one.id) if self.config.order == "by_id" else best_first[::-1]
 
     def _tell(self, best_first: Sequence[Demonstration], fitted: Fitted, ctx: RequestContext) -> None:

@@ -8,8 +8,9 @@ from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.lengths import token_lengths
 
 Overflow = Literal["stop", "skip"]
-FIRST_SLICE = 8
-"""Texts that are counted at first; each further slice is twice as long."""
+CHARACTERS_PER_TOKEN = 4
+"""Of prose, roughly: how many texts are counted at a time."""
+LEAST_SLICE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,22 @@ async def fit(
     each: a text with more tokens is passed over. overflow: whether the first text that goes over the room ends the reading, or
     shorter ones behind it may still fit.
     """
-    fitted, start, size = Fitted(), 0, FIRST_SLICE
+    fitted, start = Fitted(), 0
     while start < len(texts) and not (fitted.overflow and overflow == "stop"):
-        lengths = await token_lengths(texts[start : start + size], ctx)
+        end = start + _likely(texts[start:], room - fitted.total)
+        lengths = await token_lengths(texts[start:end], ctx)
         fitted = replace(fitted, exact=fitted.exact and lengths.exact)
         for place, tokens in enumerate(lengths.counts, start):
             fitted = fitted.taken(place, tokens, room, each, overflow)
-        start, size = start + size, 2 * size
+        start = end
     return fitted
+
+
+def _likely(texts: Sequence[str], room: int) -> int:
+    """How many of the texts probably fill the room: one more than seem to fit, but no fewer than a slice."""
+    left = room * CHARACTERS_PER_TOKEN
+    for count, text in enumerate(texts, 1):
+        left -= len(text)
+        if left < 0:
+            return max(count, LEAST_SLICE)
+    return len(texts)

@@ -16,8 +16,9 @@ from trimtab.strategies.shaping.turns import Speaker, Turn
 StructureName = Literal["block", "inline"]
 
 HEADERS: dict[Speaker, str] = {"system": "# Context:", "user": "# Query:", "assistant": "# Answer:"}
-STOPS = ("\n# Query:", "\n# Answer:")
-"""What a base model writes once the answer's closing fence is behind it."""
+STOPS = ("\n# Query:", "\n# Answer:", "\n# Question:")
+"""What a base model writes behind the answer's closing fence: the next header, or one that it takes for such. Three, because
+some servers take four stop strings at most, and one is the request's."""
 
 _LEAST = 3
 _TICKS = re.compile(r"`+")

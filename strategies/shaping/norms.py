@@ -10,11 +10,11 @@ from pydantic import Field, StringConstraints
 from trimtab.retrieval.documents import Filter, Hit
 from trimtab.strategies.core.config import RoleName
 from trimtab.strategies.core.context import RequestContext
-from trimtab.strategies.core.errors import ConfigError, MissingCapability
+from trimtab.strategies.core.errors import MissingCapability
 from trimtab.strategies.core.messages import Conversation, Prompt
 from trimtab.strategies.prompts.norms import as_quoted
 from trimtab.strategies.shaping.fitting import Fitted, Overflow, fit
-from trimtab.strategies.shaping.retrieving import RetrievingConfig, leave_out, query_of, search
+from trimtab.strategies.shaping.retrieving import RetrievingConfig, leave_out, nothing_found, query_of, search, timed
 
 EVERYWHERE = "nationwide"
 """Jurisdiction of rules that hold in every place."""
@@ -73,11 +73,13 @@ class Norms:
         """The conversation with the rules in its system turn; unchanged where no rule qualifies or fits."""
         if not isinstance(prompt, Conversation):
             raise MissingCapability("norms works on conversations, not on raw prompts")
-        hits = await self._ranked(query_of(prompt, self.config.query), ctx)
+        with timed(ctx):
+            hits = await self._ranked(query_of(prompt, self.config.query), ctx)
+            texts, room = [hit.text for hit in hits], self.config.budget_tokens - 1
+            fitted = await fit(texts, ctx, room=room, overflow=self.config.overflow)
         if not hits:
-            await leave_out(self.config, ctx)
+            await nothing_found(self.config, ctx)
             return prompt
-        fitted = await fit([hit.text for hit in hits], ctx, room=self.config.budget_tokens - 1, overflow=self.config.overflow)
         used = [hits[place] for place in fitted.kept]
         self._tell(hits, used, fitted, ctx)
         if not used:
@@ -118,13 +120,8 @@ class Norms:
         if used or fitted.overflow is None:
             return
         place, tokens = fitted.overflow
-        told = (
-            f"the rule {hits[place].document.id!r} alone has {tokens} tokens, and budget_tokens is {self.config.budget_tokens}"
-        )
-        if self.config.on_empty == "error":
-            raise ConfigError(f"norms: {told}", code="empty_corpus")
-        ctx.trace.warn(f"norms: {told}, so no rule was stated")
-        ctx.step.skip("no rule fits the budget")
+        rule = f"the rule {hits[place].document.id!r} alone has {tokens} tokens"
+        leave_out(self.config, ctx, f"{rule}, and budget_tokens is {self.config.budget_tokens}", "no rule fits the budget")
 
 
 def is_named(place: str, query: str) -> bool:

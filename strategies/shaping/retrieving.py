@@ -1,6 +1,8 @@
 """What the shapers that retrieve have in common: which corpus, by what query, which documents may come, what if none does."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -52,14 +54,21 @@ async def search(
     if ctx.corpora is None:
         raise MissingCapability(f"{config.kind} reads the corpus {config.corpus!r}, and this server keeps no corpora")
     chosen = where or config.filter
-    begin = time.perf_counter()
     found = ctx.corpora.search(config.corpus, query, k, where=None if chosen.is_empty else chosen)
     hits = await in_time(found, ctx.budget)
-    ctx.step.note(corpus=config.corpus, retrieval_ms=round(1000 * (time.perf_counter() - begin), 3))
+    ctx.step.note(corpus=config.corpus)
     if config.validity == "any" or chosen.valid_on is not None:
         return list(hits)
     now = Filter(valid_on=today())
     return [hit for hit in hits if now.admits(hit.document)]
+
+
+@contextmanager
+def timed(ctx: RequestContext) -> Iterator[None]:
+    """Notes in the trace how long the block took: looking documents up and counting which of them fit."""
+    begin = time.perf_counter()
+    yield
+    ctx.step.note(retrieval_ms=round(1000 * (time.perf_counter() - begin), 3))
 
 
 def today() -> date:
@@ -67,12 +76,16 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-async def leave_out(config: RetrievingConfig, ctx: RequestContext) -> None:
-    """Record that the corpus had nothing to offer. Raises ConfigError where that is an error."""
+async def nothing_found(config: RetrievingConfig, ctx: RequestContext) -> None:
+    """Record that the corpus is empty or has nothing to offer. Raises ConfigError where that is an error."""
     size = await ctx.corpora.size(config.corpus) if ctx.corpora else 0
     state = "is empty" if size == 0 else "has nothing that qualifies for this request"
-    told = f"the corpus {config.corpus!r} {state}"
+    leave_out(config, ctx, f"the corpus {config.corpus!r} {state}", "empty corpus" if size == 0 else "nothing qualifies")
+
+
+def leave_out(config: RetrievingConfig, ctx: RequestContext, told: str, reason: str) -> None:
+    """Record, with a warning, that this step states nothing. Raises ConfigError where that is an error."""
     if config.on_empty == "error":
         raise ConfigError(f"{config.kind}: {told}", code="empty_corpus")
     ctx.trace.warn(f"{config.kind}: {told}, so the prompt stays as it was")
-    ctx.step.skip("empty corpus" if size == 0 else "nothing qualifies")
+    ctx.step.skip(reason)

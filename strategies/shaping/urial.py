@@ -48,7 +48,10 @@ class UrialConfig(StrategyConfig):
     temperature: float | None = Field(default=0.0, ge=0.0, le=2.0)
     """Temperature of one answer where the request names none (the paper decodes greedily); null leaves it to the model."""
     repetition_penalty: float | None = Field(default=None, ge=1.0, le=2.0)
-    """Repetition penalty where the request names none (1.0 to 1.15 in the released scripts); null leaves it to the model."""
+    """Repetition penalty where the request names none (1.0 to 1.15 in the released scripts; it counts the examples' words too);
+    null leaves it to the model."""
+    frequency_penalty: float | None = Field(default=None, ge=0.0, le=2.0)
+    """Frequency penalty where the request names none (it counts the answer's words alone); null leaves it to the model."""
 
     role: ClassVar[RoleName] = "shaper"
     requires: ClassVar[frozenset[PortName]] = frozenset({"text"})
@@ -106,8 +109,8 @@ class Urial:
     The conversation's system text stands behind the head, so that the head is the same for every request and its keys and
     values are reused; it outranks the head, which says so. Sampling is the paper's where the request leaves it open.
     Source: Lin et al. 2023, arXiv 2312.01552, section 4 and the released `urial_backticks` renderer.
-    Deviation: an answer ends at `# Query:` or `# Answer:` at the start of a line (released: `# Query` anywhere); only its
-    closing fence is taken off, not every fence; texts cannot break the frame (see `Frame`); no stray spaces in the layouts.
+    Deviation: an answer ends at a header on a line of its own (released: at `# Query` anywhere); only its closing fence is
+    taken off, not every fence; texts cannot break the frame (see `Frame`); no stray spaces in the layouts.
     """
 
     config: UrialConfig
@@ -134,5 +137,6 @@ class Urial:
         wanted = {
             "temperature": self.config.temperature if n == 1 else None,
             "repetition_penalty": self.config.repetition_penalty,
+            "frequency_penalty": self.config.frequency_penalty,
         }
         return {name: value for name, value in wanted.items() if value is not None}

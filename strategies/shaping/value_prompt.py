@@ -119,9 +119,8 @@ class ValuePrompt:
         thoughts = await self._think(asked, ctx)
         ctx.step.note_full(reasoning=thoughts)
         turns = asked.messages if not opener else prompt.messages
-        return prompt.changed(
-            (*turns, Message("assistant", f"{opener}{thoughts}"), Message("user", ANSWER_REQUEST)),
-        )
+        said = _behind(opener, thoughts) if opener else thoughts
+        return prompt.changed((*turns, Message("assistant", said), Message("user", ANSWER_REQUEST)))
 
     async def _think(self, prompt: Conversation, ctx: RequestContext) -> str:
         """The text of the reasoning: sampled as the answer, free of what binds the answer alone (stops, tools, token ids)."""
@@ -146,3 +145,9 @@ class ValuePrompt:
             async for delta in stream:
                 pieces.append(delta.text)
         return "".join(pieces)
+
+
+def _behind(opener: str, thoughts: str) -> str:
+    """The reasoning with its opener, one space between them: in any vocabulary the ids of what was asked stay the beginning of
+    what is asked next, whose keys and values are then reused. Line breaks or a colon would be joined with the opener's own."""
+    return f"{opener} {thoughts.lstrip()}".rstrip()

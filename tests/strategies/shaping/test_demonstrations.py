@@ -183,6 +183,13 @@ async def test_an_empty_pool_is_the_plain_prompt_with_a_warning_or_an_error() ->
         await chat(DemonstrationsConfig(on_empty="error"), over())
 
 
+async def test_demonstrations_that_are_all_too_long_are_told_apart_from_none() -> None:
+    ctx = over(TEA)
+    await chat(DemonstrationsConfig(each_tokens=20), ctx)
+    assert (ctx.step.status, ctx.step.reason) == ("skipped", "no demonstration fits")
+    assert "none of 1 demonstrations fits, each_tokens is 20" in ctx.trace.warnings[0]
+
+
 async def test_an_empty_pool_before_a_base_model_is_the_papers_baseline() -> None:
     ctx = over(base=True)
     assert (await raw(DemonstrationsConfig(), ctx)).text == "Question: How do I brew coffee?\n\nAnswer:"

@@ -82,9 +82,9 @@ def test_the_heads_are_what_they_were() -> None:
         "head of all": head_of(UrialConfig(k=8)).sha256,
     }
     assert heads == {
-        "head block": "f",
-        "head inline": "f",
-        "head of all": "f",
+        "head block": "37ac72ec1be33b68234ca61b3d2b2f61726f37a28cd9cbf70eb29f1e8e73b49e",
+        "head inline": "4505808ee852b14b9b9ab3a3179c62106a66dc8993fc4792a1dd681ad1219535",
+        "head of all": "62da6d78f767870615a95a98e9b8ebb793429ed4b4de45ab5eb43f13fd02ecc2",
     }
 
 
@@ -100,7 +100,7 @@ def test_a_head_is_the_system_text_and_k_examples() -> None:
 async def test_one_turn_in_blocks() -> None:
     head = head_of(UrialConfig()).segment.text
     text = await shaped(UrialConfig(), said(ASKED))
-    assert head.endswith("paint the sunset.\n```\n")
+    assert head.endswith("the sky turns red.\n```\n")
     assert text.text == f"{head}\n# Query:\n```\nWhat is a tide?\n```\n\n# Answer:\n```\n"
 
 
@@ -119,7 +119,7 @@ async def test_three_turns_in_blocks() -> None:
 async def test_one_turn_inline() -> None:
     config = UrialConfig(structure="inline")
     head = head_of(config).segment.text
-    assert head.endswith("paint the sunset.\n```")
+    assert head.endswith("the sky turns red.\n```")
     assert (await shaped(config, said(ASKED))).text == f"{head}\n# Query:\n```What is a tide?```\n\n# Answer:\n```\n"
 
 

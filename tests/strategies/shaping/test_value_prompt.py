@@ -157,6 +157,8 @@ async def test_reasoning_is_one_call_of_256_tokens_whose_prompt_begins_the_secon
     assert engine.params[0].max_tokens == 256
     first, second = (ScriptedTokenizer().chat(prompt) for prompt in (engine.asked[0], final))
     assert second[: len(first)] == first
+    joined = await shaped(ValuePromptConfig(condition="chain_of_thought"), said("hi"), ListEngine(["\n\n1. So"]))
+    assert joined.messages[2].text == f"{REASONING_OPENER} 1. So"
     assert bytes(first[-len(REASONING_OPENER.encode()) :]).decode() == REASONING_OPENER
 
 
