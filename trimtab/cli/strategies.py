@@ -74,6 +74,8 @@ def type_of(schema: Mapping[str, Any]) -> str:
     """A JSON schema's type in a few words, with its range."""
     if "enum" in schema:
         return " or ".join(str(value) for value in schema["enum"])
+    if "const" in schema:
+        return str(schema["const"])
     for union in ("anyOf", "oneOf"):
         if union in schema:
             return " or ".join(dict.fromkeys(type_of(option) for option in schema[union]))
