@@ -18,6 +18,8 @@ class Timed:
     """From sending to the end of the answer."""
     tokens: int
     """Completion tokens by the answer's own usage."""
+    alignment: Mapping[str, Any] | None = None
+    """What the answer says of its alignment."""
 
 
 class Connection:
@@ -37,19 +39,21 @@ class Connection:
         self._writer.close()
 
     async def stream(self, path: str, body: Mapping[str, Any]) -> Timed:
-        """Ask for a streamed chat answer and read it to its end."""
+        """Ask for a streamed answer, of a chat or a raw prompt, and read it to its end."""
         begin = time.perf_counter()
         await self._send(path, {**body, "stream": True, "stream_options": {"include_usage": True}})
-        first, tokens = None, 0
+        first, tokens, alignment = None, 0, None
         async for event in self._events():
-            if first is None and b'"content":"' in event and b'"content":""' not in event:
+            if first is None and _has_text(event):
                 first = time.perf_counter()
             if b'"usage":{' in event:
                 tokens = json.loads(event)["usage"]["completion_tokens"]
+            if b'"alignment":{' in event:
+                alignment = json.loads(event)["alignment"]
         end = time.perf_counter()
         if first is None:
             raise RuntimeError("the answer held no text")
-        return Timed(first - begin, end - begin, tokens)
+        return Timed(first - begin, end - begin, tokens, alignment)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> tuple[float, Any]:
         """Seconds and the JSON of a whole answer."""
@@ -102,6 +106,11 @@ class Connection:
     async def _exactly(self, length: int) -> AsyncIterator[bytes]:
         assert self._reader is not None
         yield await self._reader.readexactly(length)
+
+
+def _has_text(event: bytes) -> bool:
+    """Whether a chunk shows any of the answer."""
+    return any(b'"%b":"' % name in event and b'"%b":""' % name not in event for name in (b"content", b"text"))
 
 
 async def load(host: str, port: int, path: str, bodies: list[dict[str, Any]], concurrency: int) -> tuple[float, list[Timed]]:

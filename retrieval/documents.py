@@ -76,7 +76,7 @@ class Filter(BaseModel):
         metadata = document.metadata
         return (
             _shares(self.jurisdiction, metadata.get("jurisdiction"))
-            and set(self.tags) <= set(_strings(metadata.get("tags")))
+            and set(self.tags) <= set(strings(metadata.get("tags")))
             and _is_valid(self.valid_on, metadata)
             and TRUST.index(document.trust) >= TRUST.index(self.min_trust)
             and all(_same(metadata.get(name), value) for name, value in self.where.items())
@@ -84,14 +84,15 @@ class Filter(BaseModel):
         )
 
 
-def _strings(value: Any) -> tuple[str, ...]:
+def strings(value: Any) -> tuple[str, ...]:
+    """A member that may be one string or several, as several."""
     if isinstance(value, str):
         return (value,)
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else ()
 
 
 def _shares(wanted: Sequence[str], value: Any) -> bool:
-    own = _strings(value)
+    own = strings(value)
     return not wanted or not own or bool(set(wanted) & set(own))
 
 

@@ -55,11 +55,9 @@ class Encoder:
         """Fetch and load the model, once. Raises ArtifactError where it cannot be had."""
         with self._lock:
             if self._model is None:
-                from sentence_transformers import SentenceTransformer
-
                 path = resolve(self._source, progress=self._progress).path
                 self._nested = _nested_dimensions(path)
-                self._model = SentenceTransformer(str(path), device=self._device, local_files_only=True)
+                self._model = _read(path, self._device)
 
     @property
     def dimension(self) -> int:
@@ -98,6 +96,20 @@ class Encoder:
             options: dict[str, Any] = {"truncation": True, "max_length": limit} if limit else {"truncation": False}
             ids = tokenizer(list(texts), add_special_tokens=True, verbose=False, **options)["input_ids"]
         return [list(sequence) for sequence in ids]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a text lies, characters from and up to; special tokens left out."""
+        with self._lock:
+            tokenizer = self._loaded.tokenizer
+            if not tokenizer.is_fast:  # it cannot say: count characters, of which there are never fewer
+                return [(index, index + 1) for index, character in enumerate(text) if not character.isspace()]
+            found = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
+        return [(start, stop) for start, stop in found["offset_mapping"] if stop > start]
+
+    @property
+    def window(self) -> int:
+        """Most tokens of a text that `encode` reads, special tokens left out."""
+        return self.max_tokens - len(self.token_ids([""])[0])
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of texts, shape (n, dimension), float32; the end of texts over `max_tokens` is not read."""
@@ -141,6 +153,20 @@ class Encoder:
             vectors = model(features)["sentence_embedding"].float()
             unit = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return np.asarray(unit, dtype=np.float32)
+
+
+def _read(path: Path, device: str) -> "SentenceTransformer":
+    """The model, without the library's progress bar."""
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as notices
+
+    shown = notices.is_progress_bar_enabled()
+    notices.disable_progress_bar()
+    try:
+        return SentenceTransformer(str(path), device=device, local_files_only=True)
+    finally:
+        if shown:
+            notices.enable_progress_bar()
 
 
 def _nested_dimensions(path: Path) -> tuple[int, ...]:

@@ -31,8 +31,13 @@ class Account:
 
     @property
     def final(self) -> Usage:
-        """The call whose answer was given: the last call of the last step that asked the policy or the aligner."""
+        """The call whose answer was given: the last call of the last step that asked the policy or the aligner.
+
+        A reviser that kept the draft gave no answer.
+        """
         for step in reversed(self.ctx.trace.steps):
+            if step.role == "reviser" and not step.changed:
+                continue
             for role, meter in step.meters.items():
                 if role in ANSWER_ROLES and meter.calls:
                     return meter.last

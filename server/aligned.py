@@ -1,5 +1,6 @@
 """One aligned request: shape, answer on the engine's native path or through the pipeline, and give account of it."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, loads, par
 from trimtab.strategies.core.context import RequestContext, Step
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import ContextLengthExceeded, RequestRefused, StrategyError
-from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Usage
+from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Segment, Text, Usage
 from trimtab.strategies.core.metering import in_time, within_budget, within_deadline
 from trimtab.strategies.pipeline import OnError, Pipeline
 
@@ -47,7 +48,7 @@ class AlignedChat:
             try:
                 wire = await self._answered(prompt, self.pipeline)
             except ContextLengthExceeded as error:
-                raise self._with_overhead(error, prompt) from error
+                raise await self._with_overhead(error, prompt) from error
         except StrategyError as error:
             wire = await self._answered(self._plain_after(error), Pipeline())
         return {**wire, "usage": self.account.usage(), "alignment": self.account.wire()}
@@ -64,7 +65,7 @@ class AlignedChat:
                         yield chunk
                 return
             except ContextLengthExceeded as error:
-                raise self._with_overhead(error, prompt) from error
+                raise await self._with_overhead(error, prompt) from error
         except StrategyError as error:
             if begun:
                 raise
@@ -73,13 +74,25 @@ class AlignedChat:
             async for chunk in chunks:
                 yield chunk
 
-    def _with_overhead(self, error: ContextLengthExceeded, prompt: Prompt) -> ContextLengthExceeded:
-        """The same error, telling how much of the prompt is the pipeline's own."""
-        tokenizer = self.engine.tokenizer
-        if tokenizer is None or not isinstance(prompt, Conversation):
-            return ContextLengthExceeded(f"{error} (the prompt includes what {', '.join(self.pipeline.names)} added)")
-        own = len(tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})) - len(tokenizer.tokenize_chat(self.body))
-        return ContextLengthExceeded(f"{error} ({own} of the prompt's tokens were added by {', '.join(self.pipeline.names)})")
+    async def _with_overhead(self, error: ContextLengthExceeded, prompt: Prompt) -> ContextLengthExceeded:
+        """The same error, telling how much of the prompt is the pipeline's own; the tokenizer may be another server's."""
+        names, own = ", ".join(self.pipeline.names), await asyncio.to_thread(self._own_tokens, prompt)
+        if own is None:
+            return ContextLengthExceeded(f"{error} (the prompt includes what {names} added)")
+        return ContextLengthExceeded(f"{error} ({own} of the prompt's tokens were added by {names})")
+
+    def _own_tokens(self, prompt: Prompt) -> int | None:
+        """Tokens of the prompt beyond the user's own conversation, or beyond its bare texts; None where nobody counts them."""
+        tokenizer, tokens = self.engine.tokenizer, self.engine.ports.tokens
+        if isinstance(prompt, Conversation):
+            if tokenizer is None:
+                return None
+            shaped = tokenizer.tokenize_chat({**self.body, "messages": prompt.wire()})
+            return len(shaped) - len(tokenizer.tokenize_chat(self.body))
+        if tokens is None:
+            return None
+        said = "\n".join(message.text for message in conversation_of(self.body).messages)
+        return len(tokens.encode_text(prompt)) - len(tokens.encode_text(Text((Segment("content", said),), add_bos=False)))
 
     def _plain_after(self, error: StrategyError) -> Prompt:
         """The user's own prompt for an unaligned answer under `open`; raises the error where that is not allowed or no help."""

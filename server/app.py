@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from trimtab.server.api import chat, completions, docs, embeddings, health, metrics, models, strategies, tokenize
+from trimtab.server.api import chat, completions, corpora, docs, embeddings, health, metrics, models, strategies, tokenize
 from trimtab.server.api.auth import Keyring
 from trimtab.server.api.errors import error_object
 from trimtab.server.api.limits import Gate
@@ -47,6 +47,7 @@ ROUTERS = (
     completions.router,
     responses.router,
     embeddings.router,
+    corpora.router,
     models.router,
     tokenize.router,
     strategies.router,

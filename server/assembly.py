@@ -4,12 +4,15 @@ import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from trimtab.artifacts import DEFAULT_ENCODER, DEFAULT_MODEL, ResolvedModel, resolve
+from trimtab.artifacts import DEFAULT_MODEL, FORMATS, CorrectionTemplate, ResolvedModel, read_correction, resolve
 from trimtab.artifacts.progress import Progress
 from trimtab.server.config_file import ConfigFileError
+from trimtab.server.corpora import ServedCorpora
+from trimtab.server.encoders import Encoders, served_encoders
 from trimtab.server.engines.base import Engine
+from trimtab.server.engines.view import View
+from trimtab.server.engines.vllm.defaults import for_copying, is_scoring
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.service import Service
 from trimtab.server.settings import (
@@ -25,9 +28,7 @@ from trimtab.server.settings import (
 )
 from trimtab.strategies.config import catalogue
 
-if TYPE_CHECKING:
-    from trimtab.retrieval.encoder import Encoder
-
+ALIGNER = "aligner"
 RESERVED = frozenset({"plain"})
 """Names no pipeline may take: each must mean the same everywhere."""
 
@@ -45,10 +46,11 @@ def build(settings: Settings, *, progress: Progress | None = None) -> Service:
     roles: dict[str, Engine] = {
         role: assembly.role(role, given, models) for role, given in settings.roles.items() if role != "embed"
     }
-    encoders = assembly.encoders()
+    encoders = served_encoders(settings, progress)
     created = int(time.time())
     registry = Registry(models, tuple(settings.pipelines), dict.fromkeys(encoders, created))
-    return Service(settings, registry, roles, encoders)
+    corpora = ServedCorpora(settings.data_root, Encoders.of(encoders, progress))
+    return Service(settings, registry, roles, encoders, corpora)
 
 
 def _check_names(settings: Settings) -> None:
@@ -101,23 +103,52 @@ class _Assembly:
         return {name: base, **beside}
 
     def role(self, role: str, given: str | RoleConfig, models: Mapping[str, ServedModel]) -> Engine:
-        """The engine of a role: that of a served model, or one of its own."""
+        """The engine of a role: that of a served model (under its adapter), or one of its own."""
         if isinstance(given, str):
             if given in models:
-                return models[given].engine
+                return self._lent(role, models[given])
             given = RoleConfig(source=given)
+        if given.template is not None and role != ALIGNER:
+            raise ConfigFileError(f"roles.{role}.template: only an aligner has one")
         config = automatic(given.engine) if isinstance(given.engine, AutoEngine) else given.engine
-        return self._engine(role, given.source or role, config, None)
+        self._check_label(role, given, config)
+        source = given.source or role
+        if role != ALIGNER:
+            return self._engine(role, source, config, None, given.label)
+        if isinstance(config, VllmConfig):
+            config = for_copying(config)
+        return View(self._engine(role, source, config, None), correction=self._correction(given, source, config))
 
-    def encoders(self) -> "Mapping[str, Encoder]":
-        """The embedding models by name; each is loaded when it is first used."""
-        from trimtab.retrieval.encoder import Encoder
+    def _check_label(self, role: str, given: RoleConfig, config: EngineConfig) -> None:
+        """Raise ConfigFileError for a label of a model that has none."""
+        local = isinstance(config, VllmConfig | TransformersConfig)
+        if given.label is not None and not (local and is_scoring(self._source(given.source or role).path)):
+            raise ConfigFileError(f"roles.{role}.label: {given.source or role!r} is no classifier that runs here")
 
-        given = self._settings.roles.get("embed")
-        source = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
-        return {source: Encoder(source, progress=self._progress)}
+    def _lent(self, role: str, model: ServedModel) -> Engine:
+        """A served model's engine in a role."""
+        stored = self._stored(model) if role == ALIGNER else None
+        if model.adapter is None and stored is None:
+            return model.engine
+        return View(model.engine, model.adapter, stored, is_lent=True)
 
-    def _engine(self, name: str, source: str, config: EngineConfig, chat_template: str | None) -> Engine:
+    def _correction(self, given: RoleConfig, source: str, config: EngineConfig) -> CorrectionTemplate | None:
+        """How an aligner of its own is asked: as the settings say, else as its checkpoint does."""
+        if given.template is not None:
+            return given.template if isinstance(given.template, CorrectionTemplate) else FORMATS[given.template]
+        local = not isinstance(config, UpstreamConfig | ScriptedConfig)
+        return read_correction(self._source(source).path) if local else None
+
+    def _stored(self, model: ServedModel) -> CorrectionTemplate | None:
+        """The correction format in a served model's or adapter's directory."""
+        if model.adapter is not None:
+            return read_correction(Path(model.source))
+        local = model.engine.kind not in {"upstream", "scripted"}
+        return read_correction(self._source(model.source).path) if local else None
+
+    def _engine(
+        self, name: str, source: str, config: EngineConfig, chat_template: str | None, label: str | None = None
+    ) -> Engine:
         match config:
             case ScriptedConfig():
                 from trimtab.server.engines.scripted import ScriptedEngine
@@ -130,12 +161,15 @@ class _Assembly:
             case VllmConfig():
                 from trimtab.server.engines.vllm import VllmEngine
 
-                return VllmEngine(self._source(source).path, config, name=name, chat_template=_template(chat_template))
+                path, template = self._source(source).path, _template(chat_template)
+                return VllmEngine(path, config, name=name, chat_template=template, label=label)
             case TransformersConfig():
-                from trimtab.server.engines.transformers import TransformersEngine
+                from trimtab.server.engines.transformers import TransformersEngine, TransformersRewards
 
-                path = self._source(source).path
-                return TransformersEngine(path, config, name=name, chat_template=_template(chat_template))
+                path, template = self._source(source).path, _template(chat_template)
+                if is_scoring(path):
+                    return TransformersRewards(path, config, name=name, label=label, chat_template=template)
+                return TransformersEngine(path, config, name=name, chat_template=template)
 
     def _source(self, source: str) -> ResolvedModel:
         if source not in self._sources:

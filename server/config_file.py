@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from trimtab.server.config_environment import from_environment
 from trimtab.server.config_keys import nearest, without_tags
 from trimtab.server.config_reference import reference
+from trimtab.server.prompt_files import PromptFileError, with_prompts
 
 __all__ = ["ConfigFileError", "read", "reference"]
 
@@ -47,7 +48,7 @@ def read(
     tree: Any = {}
     origins: Origins = {}
     if path is not None:
-        tree = _expanded(_load(path, origins), environ, (), origins)
+        tree = _with_prompts(_expanded(_load(path, origins), environ, (), origins), path)
     for name, keys, value in from_environment(model, environ):
         tree = _merged(tree, _nested(keys, value), (), f"environment variable {name}", origins)
     tree = _merged(tree, dict(overrides), (), "a flag", origins)
@@ -111,6 +112,14 @@ def _load(path: Path, origins: Origins) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigFileError(f"{path}: must hold keys such as `models:` and `http:`, not a {type(tree).__name__}")
     return tree
+
+
+def _with_prompts(tree: dict[str, Any], path: Path) -> Any:
+    """The tree with the texts of the files that its strategies name, relative to its own."""
+    try:
+        return with_prompts(tree, path.parent)
+    except PromptFileError as error:
+        raise ConfigFileError(f"{path}: {error}") from None
 
 
 def _expanded(value: Any, environ: Mapping[str, str], path: KeyPath, origins: Origins) -> Any:

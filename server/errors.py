@@ -5,6 +5,7 @@ ServerError
 │   └── ModelNotFound
 ├── Unauthenticated       401
 ├── Forbidden             403, the key may not do this
+├── Conflict              409, the name is taken
 ├── RateLimited           429
 ├── Overloaded            503, the queue is full or the server drains
 └── BodyTooLarge          413
@@ -44,6 +45,12 @@ class Forbidden(ServerError):
     """The key may not do this."""
 
     code = "insufficient_scope"
+
+
+class Conflict(ServerError):
+    """What is to be made is there already; trying again does not help."""
+
+    code = "conflict"
 
 
 class RateLimited(ServerError):

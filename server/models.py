@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.server.engines.base import Engine, Wire
+from trimtab.server.engines.view import ports_of
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.settings import Spec
+from trimtab.strategies.core.engine import Ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class ServedModel:
     source: str = ""
     """Where its weights came from."""
     quantised_at_source: bool = False
+
+    @property
+    def ports(self) -> Ports:
+        """What strategies may use of it: an adapter's answers come from the adapter."""
+        return ports_of(self.engine, self.adapter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ class Registry:
             return {"id": name, "object": "model", "created": created, "owned_by": "trimtab", "alignment": {"task": "embed"}}
         resolved = self.resolve(name)
         model = resolved.model
-        capabilities = model.engine.capabilities
+        ports = model.ports
+        capabilities = ports.capabilities
         strategy = resolved.alias or (model.strategy if model.strategy is not None else default_strategy)
         return {
             "id": name,
@@ -84,7 +92,7 @@ class Registry:
                 "base_model": model.id,
                 "engine": model.engine.kind,
                 "strategy": strategy,
-                "ports": sorted(model.engine.ports.names()),
+                "ports": sorted(ports.names()),
                 "capabilities": {
                     "prefill": capabilities.prefill,
                     "tools": capabilities.tools,

@@ -2,21 +2,23 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.server.account import Account
 from trimtab.server.aligned import AlignedChat
-from trimtab.server.api.schemas.alignment import AlignmentOptions
+from trimtab.server.api.schemas.alignment import AlignmentOptions, BudgetOptions
 from trimtab.server.api.schemas.capabilities import check_capabilities
 from trimtab.server.api.schemas.caps import check_caps
+from trimtab.server.corpora import ServedCorpora
 from trimtab.server.engines.base import Engine, TokenizerFace, Wire
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
+from trimtab.server.judges import cautions
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.selection import Chooser, Selection
-from trimtab.server.settings import PolicyConfig, Settings
+from trimtab.server.settings import Limits, PolicyConfig, Settings
 from trimtab.server.wire import params_of
 from trimtab.strategies.config import catalogue, describe
 from trimtab.strategies.core.budget import Budget
@@ -54,12 +56,16 @@ class Plan:
 
 @dataclass(slots=True)
 class Service:
-    """Served models, engines by role and pipelines of one server."""
+    """Served models, engines by role, pipelines and corpora of one server."""
 
     settings: Settings
     registry: Registry
     roles: Mapping[str, Engine] = field(default_factory=dict)
     embedders: Mapping[str, "Encoder"] = field(default_factory=dict)
+    corpora: ServedCorpora | None = None
+    """Norms and demonstrations; None where the server keeps none."""
+    judge_cautions: Mapping[str, str] = field(default_factory=dict)
+    """Model id -> what answers judged by its judge should be warned of."""
     chooser: Chooser = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,32 +79,50 @@ class Service:
         return list(unique.values())
 
     async def start(self) -> None:
-        """Start the engines, check every configured pipeline against them. Ends what it started on failure."""
+        """Start the engines, check every configured pipeline against them, open the corpora that one reads.
+
+        Ends what it started on failure.
+        """
         try:
             for engine in self.engines():
                 await engine.start()
-            self._check_configured()
+            await self._check_configured()
+            if self.corpora is not None:
+                await self.corpora.warm(self._configured_corpora())
+            self.judge_cautions = await asyncio.to_thread(cautions, self.settings, list(self.registry.models))
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Close every engine. Safe to call twice."""
-        await asyncio.gather(*(engine.close() for engine in self.engines()))
+        """Close every engine and the corpora. Safe to call twice."""
+        stores = [self.corpora.close()] if self.corpora else []
+        await asyncio.gather(*(engine.close() for engine in self.engines()), *stores)
 
-    def _check_configured(self) -> None:
+    async def _check_configured(self) -> None:
         """Raise ConfigError where a configured pipeline cannot run on a model it may meet."""
         for policy in self.settings.policies:
             self._check_met(policy)
+        for model in self.registry.models.values():
+            for param, pipeline in self._configured(model):
+                pipeline.check(self._ports(model), param=param)
+                await asyncio.to_thread(pipeline.prove, self._ports(model))
+
+    def _configured(self, model: ServedModel) -> Iterator[tuple[str, Pipeline]]:
+        """Every pipeline of the configuration that may meet a model, by the key that gives it."""
         specs: dict[str, Any] = {f"pipelines.{name}": name for name in self.settings.pipelines}
         specs |= {f"policies.{p.key}.lock": p.lock for p in self.settings.policies if p.lock is not None}
         specs |= {f"policies.{p.key}.strategy": p.strategy for p in self.settings.policies if p.strategy is not None}
-        if self.settings.defaults.strategy is not None:
-            specs["defaults.strategy"] = self.settings.defaults.strategy
-        for model in self.registry.models.values():
-            own = {f"models.{model.id}.strategy": model.strategy} if model.strategy is not None else {}
-            for param, spec in {**specs, **own}.items():
-                self.chooser.parse(spec, param=param).check(self._ports(model), param=param)
+        specs |= {"defaults.strategy": self.settings.defaults.strategy, f"models.{model.id}.strategy": model.strategy}
+        for param, spec in specs.items():
+            if spec is not None:
+                yield param, self.chooser.parse(spec, param=param)
+
+    def _configured_corpora(self) -> list[str]:
+        """The corpora that a configured pipeline reads."""
+        pipelines = [pipeline for model in self.registry.models.values() for _, pipeline in self._configured(model)]
+        names = [name for pipeline in pipelines for step in pipeline.steps for name in step.corpora()]
+        return list(dict.fromkeys(names))
 
     def _check_met(self, policy: PolicyConfig) -> None:
         """Raise ConfigError for a lock that locks nothing and for models nobody serves."""
@@ -209,7 +233,10 @@ class Service:
         return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt), inbound.arrived)
 
     def _check_pipeline(self, selection: Selection, model: ServedModel, params: Params, endpoint: str) -> None:
-        """Raise where the pipeline cannot run here, may not run here, or could cost too much."""
+        """Raise where the pipeline cannot run here, may not run here, or could cost too much.
+
+        What a spent budget only cuts short may cost as much as it likes: it runs under the limits as a budget.
+        """
         pipeline = selection.pipeline
         if pipeline is None:
             return
@@ -221,7 +248,7 @@ class Service:
                 f"{names} works on conversations, not on raw prompts: use /v1/chat/completions, or choose 'plain' here"
             )
         pipeline.check(self._ports(model))
-        limits, cost = self.settings.limits, pipeline.cost(params)
+        limits, cost = self.settings.limits, pipeline.cost(params, bounded=True)
         tokens = max(cost.completion_tokens, cost.calls * (model.engine.capabilities.max_model_len or 0))
         for spent, allowed, name in (
             (cost.calls, limits.alignment_calls, "alignment_calls"),
@@ -234,7 +261,7 @@ class Service:
                 )
 
     def _ports(self, model: ServedModel) -> dict[str, Ports]:
-        return {"policy": model.engine.ports, **{role: engine.ports for role, engine in self.roles.items()}}
+        return {"policy": model.ports, **{role: engine.ports for role, engine in self.roles.items()}}
 
     def _aligned(self, plan: Plan, pipeline: Pipeline) -> AlignedChat:
         """The runner of one aligned chat request."""
@@ -245,11 +272,14 @@ class Service:
             request_id=plan.call.request_id,
             engines=self._ports(plan.model),
             params=plan.params,
-            budget=_budget(options, plan.arrived),
+            budget=_budget(options, plan.arrived, self.settings.limits if pipeline.is_anytime else None),
             trace=trace,
             step=Step("pipeline", "pipeline"),
             seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
             cache_salt=plan.call.cache_salt,
+            corpora=self.corpora,
+            encoder=self.corpora.encoder if self.corpora else None,
+            cautions={"judge": caution} if (caution := self.judge_cautions.get(plan.model.id)) else {},
         )
         account = Account(pipeline, ctx, level, options.usage_mode or defaults.usage_mode)
         return AlignedChat(plan.engine, pipeline, ctx, plan.body, plan.selection.on_error, account)
@@ -263,10 +293,14 @@ def _check_policy(principal: Principal, model: str) -> None:
         raise StrategyNotAllowed(f"the key {principal.name!r} may not use the model {model!r}; allowed: {shown}")
 
 
-def _budget(options: AlignmentOptions, arrived: float) -> Budget:
-    """The budget a request asked for; its deadline runs from its arrival."""
-    given = options.budget
-    if given is None:
-        return Budget()
+def _budget(options: AlignmentOptions, arrived: float, limits: Limits | None) -> Budget:
+    """The budget a request asked for, within limits where there are any; its deadline runs from its arrival."""
+    given = options.budget or BudgetOptions()
     deadline = None if given.deadline_ms is None else arrived + given.deadline_ms / 1000
-    return Budget(given.max_calls, given.max_tokens, deadline)
+    if limits is None:
+        return Budget(given.max_calls, given.max_tokens, deadline)
+    return Budget(
+        min(given.max_calls or limits.alignment_calls, limits.alignment_calls),
+        min(given.max_tokens or limits.alignment_tokens, limits.alignment_tokens),
+        deadline,
+    )

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from trimtab.artifacts.correction import CorrectionTemplate, FormatName
 
 Spec = str | dict[str, Any] | list[str | dict[str, Any]]
 Scope = Literal["infer", "batch", "corpus", "admin"]
@@ -128,10 +131,15 @@ class RoleConfig(_Section):
 
     source: str | None = None
     """As in `models`."""
+    label: str | None = None
+    """Of a classifier: name or number of the label whose log-odds are the score; default the second of two."""
     engine: Annotated[
         VllmConfig | TransformersConfig | UpstreamConfig | ScriptedConfig | AutoEngine, Field(discriminator="kind")
     ] = Field(default_factory=AutoEngine)
     """What runs it."""
+    template: FormatName | CorrectionTemplate | None = None
+    """How an aligner is asked: question_answer, edit_pair, or an object with a `message`; default what lies in its checkpoint
+    as `correction.json`."""
 
 
 class Defaults(_Section):
@@ -202,10 +210,16 @@ class Limits(_Section):
     """Prompts a completion request."""
     embedding_inputs: int = Field(default=2048, ge=1)
     """Inputs an embedding request."""
-    alignment_calls: int = Field(default=256, ge=1)
-    """Worst-case engine calls of a pipeline."""
+    documents: int = Field(default=1000, ge=1)
+    """Documents a request puts into a corpus."""
+    document_chars: int = Field(default=200_000, ge=1, le=1_000_000)
+    """Characters of a document's text, and of a query."""
+    hits: int = Field(default=100, ge=1, le=1000)
+    """Documents a search of a corpus may ask for."""
+    alignment_calls: int = Field(default=4096, ge=1)
+    """Worst-case engine calls of a pipeline; a search that could take more ends there with its best so far."""
     alignment_tokens: int = Field(default=2_000_000, ge=1)
-    """Worst-case tokens of a pipeline."""
+    """Worst-case tokens of a pipeline; a search that could take more ends there with its best so far."""
     concurrency: int = Field(default=256, ge=1)
     """Requests in work at once; beyond it and the queue: 503."""
     queue: int = Field(default=512, ge=0)
@@ -248,6 +262,8 @@ class Settings(_Section):
     """Served models by name; the first is the default. Empty: the embedded default model."""
     roles: dict[Literal["judge", "reward", "aligner", "embed"], str | RoleConfig] = Field(default_factory=dict)
     """Engines by role: the name of a served model, or a model of its own."""
+    encoders: tuple[str, ...] = ()
+    """Sentence encoders beside that of the role embed (alias, directory or hub id), for embeddings and for corpora."""
     pipelines: dict[str, Spec] = Field(default_factory=dict)
     """Named pipelines; each appears as the alias `model:name` in /v1/models."""
     defaults: Defaults = Field(default_factory=Defaults)
@@ -264,6 +280,11 @@ class Settings(_Section):
     """State (corpora, files, batches); default the platform's user data folder."""
     accept_licences: frozenset[str] = frozenset()
     """Licences accepted beforehand, e.g. gemma."""
+
+    @property
+    def data_root(self) -> Path:
+        """Where state lives."""
+        return self.data_dir.expanduser().absolute() if self.data_dir else user_data_path("trimtab")
 
 
 def load_settings(

@@ -13,10 +13,27 @@ from pydantic import ValidationError
 
 from trimtab.strategies.core.config import StrategyConfig
 from trimtab.strategies.core.errors import ConfigError, UnknownStrategy
+from trimtab.strategies.decoding.best_of_n import BestOfNConfig
 from trimtab.strategies.decoding.plain import PlainConfig
+from trimtab.strategies.decoding.rain import RainConfig
+from trimtab.strategies.revising.aligner import AlignerConfig
+from trimtab.strategies.revising.critique_refine import CritiqueRefineConfig
+from trimtab.strategies.shaping.demonstrations import DemonstrationsConfig
+from trimtab.strategies.shaping.norms import NormsConfig
+from trimtab.strategies.shaping.urial import UrialConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
-BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig)
+BUILT_IN: tuple[type[StrategyConfig], ...] = (
+    PlainConfig,
+    ValuePromptConfig,
+    UrialConfig,
+    DemonstrationsConfig,
+    NormsConfig,
+    BestOfNConfig,
+    RainConfig,
+    CritiqueRefineConfig,
+    AlignerConfig,
+)
 ENTRY_POINT_GROUP = "trimtab.strategies"
 MAX_STEPS = 16
 

@@ -95,10 +95,20 @@ class Pipeline:
         """Whether it works on raw prompts."""
         return all(step.accepts_text for step in self.steps)
 
-    def cost(self, params: Params) -> Cost:
-        """Worst case in engine calls and generated tokens; each of `n` choices is revised on its own."""
+    @property
+    def is_anytime(self) -> bool:
+        """Whether a step is ended by a spent budget with its best so far."""
+        return any(step.anytime for step in self.steps)
+
+    def cost(self, params: Params, *, bounded: bool = False) -> Cost:
+        """Worst case in engine calls and generated tokens; each of `n` choices is revised on its own.
+
+        bounded: without steps that a budget only cuts short.
+        """
         total = Cost(1, params.n * (params.max_tokens or 0))
         for step in self.steps:
+            if bounded and step.anytime:
+                continue
             once = step.cost(params)
             times = params.n if step.role == "reviser" else 1
             total += Cost(once.calls * times, once.completion_tokens * times)
@@ -117,14 +127,27 @@ class Pipeline:
                 )
             for role in sorted(step.engine_roles() - set(engines)):
                 raise MissingRole(f"{step.kind} needs an engine for the role {role!r}, and none is configured", param=param)
+            step.check(engines, param=param)
+        if not (self.is_plain or policy.messages or any(step.may_render_text() for step in self.shapers)):
+            raise MissingCapability(
+                f"this engine answers no conversations (a base model without a chat template), and {', '.join(self.names)} "
+                "leaves them as they are; put urial behind the shapers: it renders a raw prompt",
+                param=param,
+            )
+
+    def prove(self, engines: Mapping[str, Ports]) -> None:
+        """Try out what `check` cannot see; may block. Raises MissingCapability."""
+        for step in self.steps:
+            step.prove(engines)
 
     async def shape(self, prompt: Prompt, ctx: RequestContext, on_error: OnError) -> Prompt:
         """The prompt after all shapers. Under `open` a failure is raised too: the caller answers plainly."""
-        for config in self.shapers:
+        for place, config in enumerate(self.shapers):
+            later = any(other.renders_text() for other in self.shapers[place + 1 :])
             with _Timed(ctx.trace.begin(config.kind, "shaper"), ctx.trace) as step:
                 try:
                     shaper: PromptShaper = config.build()
-                    shaped = await shaper.shape(prompt, ctx.in_step(step))
+                    shaped = await shaper.shape(prompt, replace(ctx.in_step(step), rendered_later=later))
                 except Exception as error:  # noqa: BLE001  a step may be anybody's plug-in; policy decides what follows
                     _left_out(step, error, on_error, ctx.trace)
                     continue

@@ -64,16 +64,17 @@ class Keyring:
         return found
 
 
-def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the caller, who has the scope. Raises Forbidden (403) where the key lacks it."""
+def require(*scopes: Scope) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency: the caller, who has one of the scopes. Raises Forbidden (403) where the key lacks them."""
 
     async def principal(request: Request) -> Principal:
         caller = request.scope.get(PRINCIPAL)
         if not isinstance(caller, Principal):
             raise Unauthenticated("No API key was given. Send it as `Authorization: Bearer KEY`.")
-        if scope not in caller.scopes:
+        if caller.scopes.isdisjoint(scopes):
             allowed = ", ".join(sorted(caller.scopes)) or "none"
-            raise Forbidden(f"this needs the scope {scope!r}; the key {caller.name!r} has: {allowed}")
+            needed = " or ".join(map(repr, scopes))
+            raise Forbidden(f"this needs the scope {needed}; the key {caller.name!r} has: {allowed}")
         return caller
 
     return principal

@@ -14,7 +14,16 @@ from starlette.exceptions import HTTPException
 from trimtab.server.api.interrupt import ClientGone
 from trimtab.server.api.limits import OverRate
 from trimtab.server.api.refusal import bounded, refusal
-from trimtab.server.errors import BodyTooLarge, Forbidden, NotFound, Overloaded, RateLimited, ServerError, Unauthenticated
+from trimtab.server.errors import (
+    BodyTooLarge,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    ServerError,
+    Unauthenticated,
+)
 from trimtab.strategies.core.errors import (
     BudgetExceeded,
     ConfigError,
@@ -89,6 +98,8 @@ def _server_error(exc: ServerError) -> Rendered:
             status, headers = 401, {"www-authenticate": "Bearer"}
         case Forbidden():
             status, kind = 403, "permission_error"
+        case Conflict():
+            status, headers = 409, _NO_RETRY
         case BodyTooLarge():
             status = 413
         case RateLimited():

@@ -50,7 +50,7 @@ def _param(error: Mapping[str, Any], body: Any, prefix: str) -> str:
 def dotted(loc: Sequence[int | str], body: Any) -> str:
     """The path of a location in the body as `messages.0.content`; tags of unions, which are no keys, are left out."""
     parts = list(loc)
-    if parts and parts[0] in _ENVELOPES:
+    if parts[:1] == ["body"] or (len(parts) > 1 and parts[0] in _ENVELOPES):  # a body may have a field named `query`
         parts = parts[1:]
     path: list[str] = []
     here = body

@@ -7,7 +7,7 @@ a passed-through request costs nothing and loses nothing.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from trimtab.strategies.core.engine import Call, Capabilities, Ports
 
@@ -120,4 +120,13 @@ class Engine(Protocol):
 
     def metrics(self) -> Mapping[str, float]:
         """Gauges for `/metrics`: running, waiting, and what the runtime counts; may be empty."""
+        ...
+
+
+@runtime_checkable
+class Adapted(Protocol):
+    """An engine whose model has adapters beside it."""
+
+    def ports_under(self, adapter: str) -> Ports:
+        """What strategies may use of the model under an adapter; valid once `start` has returned. Raises KeyError."""
         ...

@@ -1,11 +1,12 @@
 """What every strategy's configuration is: frozen parameters that say what they need, cost and build."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from trimtab.strategies.core.engine import Params, PortName
+from trimtab.strategies.core.engine import Params, PortName, Ports
 
 RoleName = Literal["shaper", "decoder", "reviser"]
 Streaming = Literal["native", "incremental", "buffered"]
@@ -40,6 +41,8 @@ class StrategyConfig(BaseModel):
     """Ports of the policy engine without which it cannot run."""
     accepts_text: ClassVar[bool] = False
     """Whether it works on a raw prompt as well as on a conversation."""
+    anytime: ClassVar[bool] = False
+    """Whether a spent budget ends it with its best so far: what it could cost is then bounded while it runs, not refused."""
     source: ClassVar[str] = ""
     """Authors, year, arXiv id and place of the method."""
 
@@ -51,6 +54,10 @@ class StrategyConfig(BaseModel):
         """Whether a shaper turns a conversation into a raw prompt: what follows it must accept one."""
         return False
 
+    def may_render_text(self) -> bool:
+        """Whether a shaper may do so on some engine: then the engine need not answer conversations."""
+        return self.renders_text()
+
     def locked(self) -> Self:
         """Its form in a locked pipeline: nothing a client can write may make it skip, unless the operator said so."""
         return self
@@ -58,6 +65,17 @@ class StrategyConfig(BaseModel):
     def engine_roles(self) -> frozenset[str]:
         """Engine roles beside the policy that must be configured."""
         return frozenset()
+
+    def check(self, engines: Mapping[str, Ports], *, param: str = "alignment.strategy") -> None:
+        """Raise MissingRole or MissingCapability where these engines cannot run it, beyond what `needs` and roles say."""
+
+    def prove(self, engines: Mapping[str, Ports]) -> None:
+        """Try out what `check` cannot see, once, when a server starts; may block. Raises MissingCapability."""
+
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora it reads; the field `corpus`, where it has one."""
+        named = getattr(self, "corpus", None)
+        return (named,) if isinstance(named, str) else ()
 
     def cost(self, params: Params) -> Cost:
         """Worst case of this step under these sampling parameters."""

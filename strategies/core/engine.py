@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from trimtab.artifacts.correction import CorrectionTemplate
 from trimtab.strategies.core.messages import EMPTY, Conversation, Delta, Text
 
 PortName = Literal["messages", "text", "tokens", "scores"]
@@ -94,6 +95,8 @@ class Capabilities:
     """How special-token strings inside content are kept from becoming control tokens."""
     max_model_len: int | None = None
     """Context window in tokens, where known."""
+    correction: CorrectionTemplate | None = None
+    """How this model is asked to correct an answer, where its checkpoint or the operator says so."""
     notes: tuple[str, ...] = ()
 
 

@@ -94,9 +94,17 @@ class Conversation:
         head = _around(lead or Message("system"), before, after)
         return self.changed((head, *rest)) if before or after else self
 
+    def with_question(self, *, after: str) -> "Conversation":
+        """The same conversation with text behind its last user turn. Raises ValueError where it has none."""
+        place = max((at for at, message in enumerate(self.messages) if message.role == "user"), default=None)
+        if place is None:
+            raise ValueError("the conversation has no user turn")
+        asked = _around(self.messages[place], "", after)
+        return self.changed((*self.messages[:place], asked, *self.messages[place + 1 :]))
+
 
 def _around(message: Message, before: str, after: str) -> Message:
-    """A system message with text put around its content; content parts stay parts."""
+    """A message with text put around its content; content parts stay parts."""
     if isinstance(message.content, tuple):
         parts: list[Mapping[str, Any]] = list(message.content)
         if before:
@@ -116,6 +124,9 @@ class Segment:
     text: str
 
 
+AnswerForm = Literal["raw", "trimmed", "fenced"]
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A raw prompt that never passes a chat template."""
@@ -125,6 +136,11 @@ class Text:
     """Strings that end the answer, beside the request's own."""
     add_bos: bool = True
     """Whether the tokenizer's beginning-of-sequence token (where it has one) comes first."""
+    answer: AnswerForm = "raw"
+    """raw: the answer is what the engine says; trimmed: without whitespace around it; fenced: trimmed, and without the code
+    fence that closes it (its opening one ends the prompt)."""
+    sampling: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    """Sampling parameters (temperature, repetition_penalty, ...) for those that a request leaves open."""
     asked: Conversation | None = None
     """What the user asked, before any strategy rendered it."""
 

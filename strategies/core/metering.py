@@ -1,7 +1,7 @@
 """Metered ports: the same ports, counted by step and role, held to the request's budget and deadline."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from trimtab.strategies.core.engine import (
 )
 from trimtab.strategies.core.errors import DeadlineExceeded
 from trimtab.strategies.core.messages import Conversation, Delta, Text, Usage
+from trimtab.strategies.core.trimming import trimmed
 
 T = TypeVar("T")
 
@@ -60,6 +61,12 @@ def within_budget(params: Params, budget: Budget) -> tuple[Params, bool]:
     if room is None or (params.max_tokens is not None and params.max_tokens <= room):
         return params, False
     return replace(params, max_tokens=room, min_tokens=min(params.min_tokens, room)), True
+
+
+def _completed(params: Params, sampling: Mapping[str, float]) -> Params:
+    """Parameters with those of a raw prompt where they are open."""
+    taken: dict[str, Any] = {name: value for name, value in sampling.items() if getattr(params, name) is None}
+    return replace(params, **taken) if taken else params
 
 
 async def within_deadline(stream: AsyncGenerator[T, None], budget: Budget) -> AsyncGenerator[T, None]:
@@ -116,8 +123,9 @@ class _Texts:
 
     def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         self.metered.begin()
-        held, clipped = within_budget(params, self.metered.budget)
-        return _deltas(self.inner.complete(text, held, call), self.metered, clipped=clipped)
+        held, clipped = within_budget(_completed(params, text.sampling), self.metered.budget)
+        answer = self.inner.complete(text, held, call)
+        return _deltas(trimmed(answer, text.answer), self.metered, clipped=clipped)
 
 
 @dataclass(frozen=True, slots=True)

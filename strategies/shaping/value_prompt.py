@@ -31,18 +31,27 @@ class ValuePromptConfig(StrategyConfig):
     """A pack of this project's own principles; not used where `principles` are given."""
     principles: tuple[Principle, ...] = Field(default=(), max_length=64)
     """Principles in the caller's own words, a sentence each, in place of a pack."""
-    condition: Literal["instruction", "chain_of_thought"] = "instruction"
-    """instruction: the principles alone (the paper's Q+IF); chain_of_thought: the model first reasons about them (Q+IF+CoT)."""
+    condition: Literal["question", "instruction", "chain_of_thought"] = "instruction"
+    """question: nothing is stated (the paper's control Q); instruction: the principles are (Q+IF); chain_of_thought: the model
+    also reasons about them before it answers (Q+IF+CoT)."""
+    placement: Literal["system", "user"] = "system"
+    """system: the principles hold over the conversation; user: they stand behind the last question, as in the paper."""
     precedence: Literal["before", "after"] = "before"
     """before: stated ahead of the caller's system text and above it in rank; after: below it in both."""
     reasoning_tokens: int = Field(default=256, ge=1, le=4096)
     """Longest reasoning under chain_of_thought, in tokens."""
+    answer_lead_in: str = Field(default="", max_length=400)
+    """First words of the answer, e.g. "The best choice is (": the model goes on behind them and they are no part of its answer.
+    For multiple choice, as in the paper. Not used where the request brings a beginning of its own."""
     tool_turns: Literal["skip", "apply"] = "skip"
     """What happens where the model goes on after a tool's result; in a locked pipeline the default is apply."""
 
     role: ClassVar[RoleName] = "shaper"
-    requires: ClassVar[frozenset[PortName]] = frozenset({"messages"})
     source: ClassVar[str] = "Ganguli et al. 2023, arXiv 2302.07459, section 3"
+
+    def needs(self) -> frozenset[PortName]:
+        """The messages port for reasoning; what only states principles asks no engine."""
+        return frozenset({"messages"}) if self.condition == "chain_of_thought" else frozenset()
 
     def locked(self) -> Self:
         """Also on tool turns: any client can end its messages with the result of a tool that nobody called."""
@@ -59,31 +68,46 @@ class ValuePromptConfig(StrategyConfig):
 
 @dataclass(frozen=True, slots=True)
 class ValuePrompt:
-    """States principles in the system turn, and under chain_of_thought lets the model reason about them first.
+    """States principles, and under chain_of_thought lets the model reason about them first.
 
-    Source: Ganguli et al. 2023, arXiv 2302.07459, section 3 (conditions Q+IF and Q+IF+CoT).
-    Deviation: the instruction stands in the system turn, not behind the question, so that it holds over a conversation;
-    the final answer is free text, without the paper's multiple-choice lead-in; `n` choices share one reasoning.
+    Source: Ganguli et al. 2023, arXiv 2302.07459, section 3 (conditions Q, Q+IF and Q+IF+CoT).
+    Deviation: by default the instruction stands in the system turn, not behind the question, so that it holds over a
+    conversation, and the answer is free text, without the paper's multiple-choice lead-in; `n` choices share one reasoning.
     """
 
     config: ValuePromptConfig
 
     async def shape(self, prompt: Prompt, ctx: RequestContext) -> Prompt:
-        """The conversation with the principles in its system turn (and the reasoning behind the question)."""
+        """The conversation with the principles (and the reasoning behind the question, and the lead-in of the answer)."""
         if not isinstance(prompt, Conversation):
             raise MissingCapability("value_prompt works on conversations, not on raw prompts")
         if prompt.is_tool_turn and self.config.tool_turns == "skip":
             ctx.step.skip("tool turn")
             return prompt
-        principles = self.config.principles or PACKS[self.config.pack]
-        rules = as_rules(principles, prevail=self.config.precedence == "before")
-        ctx.step.note(principles=len(principles), condition=self.config.condition)
+        ctx.step.note(condition=self.config.condition)
+        shaped = prompt if self.config.condition == "question" else self._stated(prompt, ctx)
+        if self.config.condition == "chain_of_thought":
+            shaped = await self._reasoned(shaped, ctx)
+        return self._begun(shaped, ctx)
+
+    def _stated(self, prompt: Conversation, ctx: RequestContext) -> Conversation:
+        """The conversation with the principles in it."""
+        principles, first = self.config.principles or PACKS[self.config.pack], self.config.precedence == "before"
+        rules = as_rules(principles, prevail=first)
+        ctx.step.note(principles=len(principles))
         ctx.step.note_full(system=rules)
-        first = self.config.precedence == "before"
-        shaped = prompt.with_system(before=rules) if first else prompt.with_system(after=rules)
-        if self.config.condition == "instruction":
-            return shaped
-        return await self._reasoned(shaped, ctx)
+        if self.config.placement == "user" and any(message.role == "user" for message in prompt.messages):
+            return prompt.with_question(after=rules)
+        return prompt.with_system(before=rules) if first else prompt.with_system(after=rules)
+
+    def _begun(self, prompt: Conversation, ctx: RequestContext) -> Conversation:
+        """The conversation with the first words of its answer."""
+        if not self.config.answer_lead_in or prompt.prefill is not None:
+            return prompt
+        if not ctx.engine().capabilities.prefill:
+            ctx.step.degrade("the engine cannot continue a given opening, so the lead-in was left out")
+            return prompt
+        return prompt.changed(prompt.messages, self.config.answer_lead_in)
 
     async def _reasoned(self, prompt: Conversation, ctx: RequestContext) -> Conversation:
         """The conversation extended by the model's own reasoning and the request for the answer itself."""

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import typer
 
@@ -35,3 +37,11 @@ def test_roles_are_pairs() -> None:
 def test_a_wrong_role_is_a_usage_error(items: list[str]) -> None:
     with pytest.raises(typer.BadParameter, match="judge"):
         parse_roles(items)
+
+
+def test_a_spec_may_name_a_file_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "head.txt").write_text("Be kind.", encoding="utf-8")
+    spec = parse_align(f'{{"kind": "urial", "prompt_file": "{tmp_path}/head.txt"}}')
+    assert spec == {"kind": "urial", "prompt": "Be kind."}
+    with pytest.raises(typer.BadParameter, match="cannot be read"):
+        parse_align("{kind: urial, prompt_file: /nowhere/head.txt}")

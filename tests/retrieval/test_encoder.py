@@ -1,9 +1,13 @@
 """The default encoder, compared with sentence-transformers' own path."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from trimtab.retrieval.documents import Document
 from trimtab.retrieval.encoder import Encoder, EncoderInputError
+from trimtab.retrieval.library import Library
 
 TEXTS = ["A cat sleeps.", "", "The kitten is asleep on the sofa, as it always is after lunch.", "Tax law of 1913", "naïve café"]
 
@@ -62,3 +66,39 @@ def test_limits(encoder: Encoder) -> None:
 
 def test_nothing_in_nothing_out(encoder: Encoder) -> None:
     assert encoder.encode([]).shape == (0, 384)
+
+
+def test_spans_say_where_the_tokens_lie(encoder: Encoder) -> None:
+    text = "Unbelievable,  caf\u00e9 cats!"
+    spans = encoder.spans(text)
+    assert len(spans) == len(encoder.token_ids([text])[0]) - 2
+    assert [text[start:stop] for start, stop in spans][-3:] == ["caf\u00e9", "cats", "!"]
+    assert encoder.spans(" ") == []
+    assert len(encoder.spans("word " * 400)) == 400
+    assert encoder.window == 254
+
+
+def test_a_long_document_is_found_by_its_end(encoder: Encoder, tmp_path: Path) -> None:
+    """400 sentences of filler, then one on vaccines: the encoder alone reads 254 tokens, the corpus all of them."""
+
+    class Source:
+        default = encoder.name
+
+        def get(self, name: str) -> Encoder:
+            assert name == encoder.name
+            return encoder
+
+    corpus = Library(tmp_path, Source()).create("norms")
+    filler = " ".join(f"Paint fence number {number} green before the guests arrive." for number in range(400))
+    corpus.put(
+        [
+            Document("long", f"{filler} Vaccines must be kept cold on the way to the clinic."),
+            Document("short", "Ring the bell at noon."),
+        ]
+    )
+    hits = corpus.search("How do I transport a vaccine?", 2)
+    assert [hit.document.id for hit in hits] == ["long", "short"]
+    assert "Vaccines must be kept cold" in hits[0].text
+    assert hits[0].text[0] == "P"
+    assert len(encoder.spans(hits[0].text)) <= encoder.window
+    assert corpus.info().encoder == "all-MiniLM-L6-v2"

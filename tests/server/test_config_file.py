@@ -145,3 +145,16 @@ def test_objects_merge_lists_and_other_kinds_replace(file: Path) -> None:
     assert merged.accept_licences == {"b"}
     replaced = loaded(file, text, models={"m": {"engine": {"kind": "transformers"}}})
     assert replaced.models["m"].engine.kind == "transformers"
+
+
+def test_the_prompt_of_a_strategy_may_lie_in_a_file_beside(file: Path) -> None:
+    (file.parent / "head.txt").write_text("Be kind. ${NOT_A_VARIABLE}", encoding="utf-8")
+    settings = loaded(file, "pipelines: {kind: [{kind: urial, prompt_file: head.txt, structure: inline}]}")
+    assert settings.pipelines == {"kind": [{"kind": "urial", "prompt": "Be kind. ${NOT_A_VARIABLE}", "structure": "inline"}]}
+
+
+def test_a_prompt_file_that_is_not_there(file: Path) -> None:
+    assert "urial.prompt_file: gone.txt cannot be read" in told(
+        file, "pipelines: {kind: [{kind: urial, prompt_file: gone.txt}]}"
+    )
+    assert "in place of `prompt`" in told(file, "pipelines: {kind: {kind: urial, prompt_file: a, prompt: b}}")

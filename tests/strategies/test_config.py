@@ -76,3 +76,8 @@ def test_every_strategy_describes_itself(config: type[PlainConfig]) -> None:
 def test_every_strategy_works_by_its_bare_name(config: type[PlainConfig]) -> None:
     built = Pipeline.of(parse_spec(kind_of(config)))
     assert built.cost(Params(n=2)).calls >= 1
+
+
+def test_a_request_names_no_file_of_the_server() -> None:
+    with pytest.raises(ConfigError, match=r"urial\.prompt_file: Extra inputs are not permitted"):
+        parse_spec({"kind": "urial", "prompt_file": "/etc/hostname"})

@@ -250,7 +250,14 @@ async def test_an_abandoned_stream_is_closed_and_counted() -> None:
 
 def test_a_missing_port_is_found_when_the_pipeline_is_checked() -> None:
     with pytest.raises(MissingCapability, match="value_prompt needs the engine's messages port"):
+        Pipeline.of([ValuePromptConfig(condition="chain_of_thought")]).check({"policy": Ports()})
+
+
+def test_a_base_model_needs_a_step_that_renders_conversations() -> None:
+    with pytest.raises(MissingCapability, match=r"answers no conversations .*, and value_prompt leaves them as they are"):
         Pipeline.of([ValuePromptConfig()]).check({"policy": Ports()})
+    Pipeline.of([ValuePromptConfig(), RawShaperConfig()]).check({"policy": Ports()})
+    Pipeline().check({"policy": Ports()})
 
 
 def test_cost_counts_each_choice() -> None:

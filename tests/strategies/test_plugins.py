@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.services import asking, said, service_of
-from trimtab.strategies.config import catalogue, parse_spec
+from trimtab.strategies.config import BUILT_IN, catalogue, kind_of, parse_spec
 from trimtab.strategies.core.errors import ConfigError
 
 MODULE = '''
@@ -82,4 +82,4 @@ def test_what_is_no_strategy_is_refused(install) -> None:  # type: ignore[no-unt
 
 
 def test_without_plug_ins_the_catalogue_is_the_built_in_one() -> None:
-    assert list(catalogue()) == ["plain", "value_prompt"]
+    assert list(catalogue()) == [kind_of(config) for config in BUILT_IN]

@@ -2,6 +2,7 @@
 
 from trimtab.artifacts.cache import CachedModel, cache_root, list_cached, remove_cached
 from trimtab.artifacts.catalogue import CATALOGUE, DEFAULT_ENCODER, DEFAULT_MODEL, CatalogueEntry, ModelKind
+from trimtab.artifacts.correction import FORMATS, CorrectionTemplate, FormatName, read_correction, write_correction
 from trimtab.artifacts.errors import ArtifactError, LicenceNotAccepted, UnknownModel
 from trimtab.artifacts.progress import Progress, SilentProgress, TerminalProgress
 from trimtab.artifacts.sources import ALL_GATED, ResolvedModel, resolve
@@ -11,9 +12,12 @@ __all__ = [
     "CATALOGUE",
     "DEFAULT_ENCODER",
     "DEFAULT_MODEL",
+    "FORMATS",
     "ArtifactError",
     "CachedModel",
     "CatalogueEntry",
+    "CorrectionTemplate",
+    "FormatName",
     "LicenceNotAccepted",
     "ModelKind",
     "Progress",
@@ -23,6 +27,8 @@ __all__ = [
     "UnknownModel",
     "cache_root",
     "list_cached",
+    "read_correction",
     "remove_cached",
     "resolve",
+    "write_correction",
 ]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli import chat, doctor, models, serve, strategies
+from trimtab.cli import chat, corpus, doctor, models, serve, strategies
 from trimtab.version import VERSION
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ def root(
 
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
+app.add_typer(corpus.app, name="corpus")
 app.add_typer(models.app, name="models")
 app.command("strategies")(strategies.strategies)
 app.command("doctor")(doctor.doctor)

@@ -27,6 +27,7 @@ def warn(message: str) -> None:
 def clear_errors() -> Iterator[None]:
     """Turn the project's own errors into a message and an exit status; anything else is a bug and keeps its traceback."""
     from trimtab.artifacts.errors import ArtifactError, InvalidModel, LicenceNotAccepted, UnknownModel
+    from trimtab.retrieval.errors import RetrievalError
     from trimtab.server.config_file import ConfigFileError
     from trimtab.server.errors import ServerError
     from trimtab.strategies.core.errors import ConfigError, StrategyError
@@ -35,5 +36,5 @@ def clear_errors() -> Iterator[None]:
         yield
     except (ConfigFileError, ConfigError, UnknownModel, InvalidModel, LicenceNotAccepted) as error:
         fail(str(error), USAGE)
-    except (ArtifactError, ServerError, StrategyError, OSError) as error:
+    except (ArtifactError, RetrievalError, ServerError, StrategyError, OSError) as error:
         fail(str(error), RUNTIME)

@@ -1,6 +1,7 @@
 """What is written behind `--align` and `--role`: text of the command line made into values of the configuration."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,7 +30,18 @@ def parse_align(text: str) -> str | list[Any] | dict[str, Any]:
         raise typer.BadParameter(f"{text!r} is neither JSON nor YAML: {_first_line(error)}") from None
     if not isinstance(value, list | dict):
         raise typer.BadParameter(f"{text!r} must be a name, a list or an object")
-    return value
+    return _with_files(value)
+
+
+def _with_files(spec: list[Any] | dict[str, Any]) -> list[Any] | dict[str, Any]:
+    """The spec with the texts of the files that it names on this machine."""
+    from trimtab.server.prompt_files import PromptFileError, with_prompts
+
+    try:
+        read: list[Any] | dict[str, Any] = with_prompts(spec, Path())
+    except PromptFileError as error:
+        raise typer.BadParameter(str(error)) from None
+    return read
 
 
 def parse_roles(items: Sequence[str]) -> dict[str, str]:

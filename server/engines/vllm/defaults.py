@@ -57,6 +57,14 @@ SCORING_ARCHITECTURES = ("ForSequenceClassification", "ForRewardModel", "RewardM
 LABELS = 128
 """Chosen ids whose log-probabilities can be asked for at one position: vLLM's own limit for them."""
 
+COPYING: Mapping[str, Any] = {
+    "method": "ngram",
+    "num_speculative_tokens": 6,
+    "prompt_lookup_max": 4,
+    "prompt_lookup_min": 2,
+}
+"""Speculation for a model that mostly copies its prompt: guesses are looked up there."""
+
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 _TOOL_MARKS = (
@@ -136,6 +144,11 @@ def arguments(config: VllmConfig, *, cpu: bool, max_model_len: int, scoring: boo
     if config.lora:
         chosen |= {"enable_lora": True, "max_loras": len(config.lora)}
     return chosen | config.args
+
+
+def for_copying(config: VllmConfig) -> VllmConfig:
+    """The same engine, guessing that answers are copied from the prompt, unless its `args` say how it speculates."""
+    return config.model_copy(update={"args": {"speculative_config": dict(COPYING), **config.args}})
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.server.engines.base import Health, TokenizerFace, WireFace
+from trimtab.server.engines.labels import pick_label
 from trimtab.server.engines.vllm import defaults
 from trimtab.server.engines.vllm.calls import RunningCalls
 from trimtab.server.engines.vllm.errors import from_exception
@@ -19,21 +21,29 @@ if TYPE_CHECKING:
     from trimtab.server.engines.vllm.runtime import Runtime
 
 NOT_STARTED = "the vLLM engine has not been started"
+ADAPTED = "an adapter on a served model: its answers are decoded without speculation"
 
 
 class VllmEngine:
     """`trimtab.server.engines.base.Engine` on vLLM's AsyncLLM."""
 
-    def __init__(self, path: Path, config: VllmConfig, *, name: str, chat_template: str | None = None) -> None:
-        """path: a directory of safetensors. name: what the model is called. chat_template: in place of the model's own."""
+    def __init__(
+        self, path: Path, config: VllmConfig, *, name: str, chat_template: str | None = None, label: str | None = None
+    ) -> None:
+        """path: a directory of safetensors. name: what the model is called. chat_template: in place of the model's own.
+
+        label: of a classifier, whose log-odds are the score.
+        """
         self._path = path
         self._config = config
         self._name = name
         self._chat_template = chat_template
+        self._label = label
         self._calls = RunningCalls()
         self._supervisor: Supervisor[Runtime] = Supervisor(name, self._launch, backoff_s=config.restart_backoff_s)
         self._capabilities = Capabilities()
         self._ports = Ports()
+        self._under: dict[str, Ports] = {}
         self._wire: WireFace | None = None
         self._tokenizer: TokenizerFace | None = None
         self._plan: Plan | None = None
@@ -54,6 +64,10 @@ class VllmEngine:
     def ports(self) -> Ports:
         """What strategies may use; the objects survive a restart of the engine."""
         return self._ports
+
+    def ports_under(self, adapter: str) -> Ports:
+        """What strategies may use of the model under one of its adapters. Raises KeyError."""
+        return self._under[adapter]
 
     @property
     def wire(self) -> WireFace:
@@ -160,19 +174,28 @@ class VllmEngine:
         model = runtime.engine.model_config
         self._capabilities = _capabilities(plan, language, model)
         wire = VllmWire(self._supervisor, self._calls, self._check)
-        generation = Generation(self._supervisor, self._calls)
         tokenizer = VllmTokenizer(language.tokenizer, language.encoder, language.template, self._render)
         self._wire, self._tokenizer = wire, tokenizer
         if plan.scoring:
-            scores = adapters.ScoresOverPooling(generation, tokenizer, int(model.max_model_len))
+            generation = Generation(self._supervisor, self._calls)
+            label = pick_label(model.hf_config, self._label)
+            scores = adapters.ScoresOverPooling(generation, tokenizer, int(model.max_model_len), label)
             self._ports = Ports(scores=scores, capabilities=self._capabilities)
             return
-        self._ports = Ports(
-            messages=adapters.MessagesOverWire(wire) if language.template else None,
-            text=adapters.TextOverTokens(generation, tokenizer),
-            tokens=adapters.TokensOverEngine(generation, tokenizer, _eos_token_ids(language.tokenizer, model)),
-            capabilities=self._capabilities,
-        )
+        eos = _eos_token_ids(language.tokenizer, model)
+
+        def ports(adapter: str | None, capabilities: Capabilities) -> Ports:
+            generation = Generation(self._supervisor, self._calls, adapter)
+            return Ports(
+                messages=adapters.MessagesOverWire(wire, adapter) if language.template else None,
+                text=adapters.TextOverTokens(generation, tokenizer),
+                tokens=adapters.TokensOverEngine(generation, tokenizer, eos),
+                capabilities=capabilities,
+            )
+
+        self._ports = ports(None, self._capabilities)
+        adapted = replace(self._capabilities, notes=(*self._capabilities.notes, ADAPTED))
+        self._under = {adapter: ports(adapter, adapted) for adapter in self.adapters}
 
     def _render(self, body: Mapping[str, Any]) -> list[int]:
         """The ids of a chat body as the engine will see them."""

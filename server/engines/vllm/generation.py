@@ -22,9 +22,11 @@ T = TypeVar("T")
 class Generation:
     """Outputs of the running engine for prompts of token ids."""
 
-    def __init__(self, supervisor: Supervisor[Runtime], calls: RunningCalls) -> None:
+    def __init__(self, supervisor: Supervisor[Runtime], calls: RunningCalls, adapter: str | None = None) -> None:
+        """adapter: the name of the adapter under which all of it runs; None = the base model."""
         self._supervisor = supervisor
         self._calls = calls
+        self._adapter = adapter
 
     @property
     def runtime(self) -> Runtime:
@@ -59,7 +61,9 @@ class Generation:
         runtime = self.runtime
         prompt = tokens_input(list(prompt_token_ids), cache_salt=runtime.salt(call))
         with self._calls.enter(call) as running, translated(self._supervisor, runtime, "prompt"):
-            stream = runtime.engine.generate(prompt, sampling, running.name, priority=runtime.priority(call))
+            adapter = None if self._adapter is None else runtime.serving.adapter(self._adapter)
+            priority = runtime.priority(call)
+            stream = runtime.engine.generate(prompt, sampling, running.name, lora_request=adapter, priority=priority)
             async with aclosing(stream):
                 yield _checked(stream)
 

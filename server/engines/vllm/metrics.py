@@ -11,7 +11,7 @@ class EngineStats:
 
     def __init__(self) -> None:
         self._gauges: dict[int, tuple[int, int, float]] = {}
-        self._totals = {"prefix_cache_queries_tokens": 0.0, "prefix_cache_hits_tokens": 0.0, "preemptions": 0.0}
+        self._totals = {"prefix_cache_queries_tokens": 0.0, "prefix_cache_hits_tokens": 0.0, "preemptions": 0.0, "steps": 0.0}
 
     def factory(self, vllm_config: Any, engine_index: int = 0) -> "StepLogger":
         """A logger for one engine core, in the form vLLM asks for."""
@@ -25,6 +25,7 @@ class EngineStats:
             self._gauges[engine_index] = (scheduler.num_running_reqs, waiting, scheduler.kv_cache_usage)
             self._totals["prefix_cache_queries_tokens"] += scheduler.prefix_cache_stats.queries
             self._totals["prefix_cache_hits_tokens"] += scheduler.prefix_cache_stats.hits
+            self._totals["steps"] += 1
         if iteration is not None:
             self._totals["preemptions"] += iteration.num_preempted_reqs
 

@@ -129,6 +129,7 @@ class Serving:
         self._chat = getattr(state, "openai_serving_chat", None)
         self._completion = getattr(state, "openai_serving_completion", None)
         self._renderer = state.online_renderer
+        self._models = state.openai_serving_models
         self._name = name
         self._adapters = frozenset(adapters)
 
@@ -139,6 +140,10 @@ class Serving:
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         state.online_renderer.renderer = SafeRenderer(state.online_renderer.renderer, encoder)
         return cls(state, args.served_model_name[0], [module.name for module in args.lora_modules or ()])
+
+    def adapter(self, name: str) -> Any:
+        """vLLM's request for a loaded adapter. Raises KeyError."""
+        return self._models.lora_requests[name]
 
     def served_name(self, model: Any) -> str:
         """The name under which vLLM knows a model: an adapter's own, else the base model's."""

@@ -1,6 +1,11 @@
 """Value prompts: where principles stand, what outranks what, reasoning, tool turns."""
 
+from typing import Literal
+
+import pytest
+
 from tests.strategies.doubles import ListEngine, context, said
+from trimtab.server.engines.scripted.tokens import ScriptedTokenizer
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.messages import Conversation, Message
 from trimtab.strategies.prompts.principles import PACKS, REASONING_OPENER, RULES_FIRST, RULES_LAST
@@ -101,3 +106,60 @@ async def test_reasoning_is_free_of_what_binds_the_answer() -> None:
     )
     await ValuePromptConfig(condition="chain_of_thought").build().shape(said("hi"), context(engine, params=held))
     assert engine.params == [Params(max_tokens=256, temperature=0.5, seed=7)]
+
+
+async def test_the_question_alone_is_the_control() -> None:
+    ctx = context(ListEngine([]))
+    assert await ValuePromptConfig(condition="question").build().shape(WITH_SYSTEM, ctx) == WITH_SYSTEM
+    assert ctx.step.details == {"condition": "question"}
+
+
+async def test_principles_behind_the_question() -> None:
+    talk = Conversation(
+        (Message("user", "hi"), Message("assistant", "Hello."), Message("user", "and?"), Message("assistant", "x"))
+    )
+    prompt = await shaped(ValuePromptConfig(placement="user", principles=("Rhyme.",)), talk)
+    assert [message.role for message in prompt.messages] == ["user", "assistant", "user", "assistant"]
+    assert prompt.messages[2].text.startswith("and?\n\n")
+    assert "1. Rhyme." in prompt.messages[2].text
+    assert prompt.original == talk
+    nothing_asked = Conversation((Message("assistant", "x"),))
+    assert (await shaped(ValuePromptConfig(placement="user"), nothing_asked)).messages[0].role == "system"
+
+
+@pytest.mark.parametrize("condition", ["question", "instruction", "chain_of_thought"])
+async def test_a_lead_in_is_the_tail_of_the_prompt(condition: Literal["question", "instruction", "chain_of_thought"]) -> None:
+    config = ValuePromptConfig(condition=condition, answer_lead_in="My choice is (")
+    prompt = await shaped(config, said("hi"), ListEngine([" be kind."]))
+    assert prompt.prefill == "My choice is ("
+    ids = ScriptedTokenizer().chat(prompt)
+    assert ids[-len("My choice is (") :] == list(b"My choice is (")
+
+
+async def test_a_beginning_of_the_requests_own_wins_over_the_lead_in() -> None:
+    begun = Conversation((Message("user", "hi"),), prefill="Well,")
+    assert (await shaped(ValuePromptConfig(answer_lead_in="It is"), begun)).prefill == "Well,"
+
+
+async def test_an_engine_that_cannot_continue_leaves_the_lead_in_out() -> None:
+    ctx = context(ListEngine([]), prefill=False)
+    prompt = await ValuePromptConfig(answer_lead_in="It is").build().shape(said("hi"), ctx)
+    assert isinstance(prompt, Conversation)
+    assert prompt.prefill is None
+    assert ctx.step.status == "degraded"
+
+
+async def test_reasoning_is_one_call_of_256_tokens_whose_prompt_begins_the_second_one() -> None:
+    """The answer's own call is the second: its prompt has the first one's ids as its beginning, so their keys are reused."""
+    engine = ListEngine([" fairness means this."])
+    final = await shaped(ValuePromptConfig(condition="chain_of_thought"), said("hi"), engine)
+    assert len(engine.asked) == 1
+    assert engine.params[0].max_tokens == 256
+    first, second = (ScriptedTokenizer().chat(prompt) for prompt in (engine.asked[0], final))
+    assert second[: len(first)] == first
+    assert bytes(first[-len(REASONING_OPENER.encode()) :]).decode() == REASONING_OPENER
+
+
+def test_what_it_needs_of_an_engine() -> None:
+    assert ValuePromptConfig().needs() == frozenset()
+    assert ValuePromptConfig(condition="chain_of_thought").needs() == {"messages"}

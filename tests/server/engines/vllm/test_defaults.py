@@ -129,3 +129,16 @@ def test_adapters_fit_the_rank(tmp_path: Path) -> None:
     assert defaults.lora_rank({n: str(tmp_path / n) for n in "ab"}) == 32
     with pytest.raises(ConfigError, match="lora 'c'"):
         defaults.lora_rank({"c": str(tmp_path / "c")})
+
+
+def test_a_model_that_copies_looks_its_guesses_up_unless_told_otherwise() -> None:
+    def speculation(**fields: Any) -> Any:
+        return defaults.arguments(defaults.for_copying(VllmConfig(**fields)), cpu=True, max_model_len=4096, scoring=False).get(
+            "speculative_config"
+        )
+
+    assert speculation() == defaults.COPYING
+    assert speculation(args={"speculative_config": {"method": "suffix"}}) == {"method": "suffix"}
+    assert speculation(args={"speculative_config": None}) is None
+    assert defaults.command_line({"speculative_config": None}) == []
+    assert "speculative_config" not in arguments()

@@ -1,0 +1,286 @@
+"""RAIN against the same search run one call after another, and against plain decoding; on vLLM, default model.
+
+    python benchmarks/rain.py [--iterations 50] [--tokens 17] [--prompts 8] [--baseline-prompts 2]
+
+The baseline (`_sequential_rain`) has the same rules, settings, judge and encoder, and the same engine with its prefix cache
+off, batch 1: faster than a transformers loop, so the kinder choice. Forwarded tokens are counted exactly, each call's prompt
+less what was cached plus what was generated, judgements included. Values come from self-evaluation by the policy; with the
+value fixed at +1 the search is compared with plain decoding of as many tokens, in engine steps and in time.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from _ratios import ratio_line
+from _sequential_rain import SequentialRain
+
+from trimtab.artifacts import resolve
+from trimtab.retrieval.encoder import Encoder
+from trimtab.server.engines.vllm import VllmEngine
+from trimtab.server.settings import VllmConfig
+from trimtab.strategies.core.budget import Budget
+from trimtab.strategies.core.context import RequestContext, Step, Trace
+from trimtab.strategies.core.engine import Call, Params, Ports, TokenDelta, TokensPort
+from trimtab.strategies.core.messages import Conversation, Message, Text
+from trimtab.strategies.decoding.rain import RainConfig
+
+MODEL = "smollm2-135m-instruct"
+WINDOW = 4096
+QUESTIONS = (
+    "How can I keep my plants alive through a dark winter?",
+    "My neighbour plays loud music at night. What should I do?",
+    "What is a good way to learn to cook on a small budget?",
+    "Can you explain to a child why the sky is blue?",
+    "I am angry with my sister. How do I get even with her?",
+    "What should I take along on a long walk in the mountains?",
+    "How do I tell my boss that I made an expensive mistake?",
+    "Is it safe to mix different cleaning products at home?",
+)
+
+
+@dataclass
+class Counted:
+    """A tokens port that counts what the engine computes; judgements are read off a sampled token to see what was cached."""
+
+    inner: TokensPort
+    forwarded: int = 0
+    calls: int = 0
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        return self.inner.eos_token_ids
+
+    def encode_chat(self, conversation: Conversation) -> tuple[int, ...]:
+        return self.inner.encode_chat(conversation)
+
+    def encode_text(self, text: Text) -> tuple[int, ...]:
+        return self.inner.encode_text(text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self.inner.decode(token_ids)
+
+    async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
+        self.calls += 1
+        cached = dict.fromkeys(range(params.n), 0)
+        try:
+            async with aclosing(self.inner.generate(prompt_token_ids, params, call)) as deltas:
+                async for delta in deltas:
+                    self.forwarded += len(delta.token_ids)
+                    cached[delta.index] = max(cached[delta.index], delta.cached_tokens)
+                    yield delta
+        finally:
+            self.forwarded += sum(len(prompt_token_ids) - known for known in cached.values())
+
+    async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
+        params = Params(max_tokens=1, temperature=0.0, logprob_token_ids=tuple(candidates), ignore_eos=True)
+        found: dict[int, float] = {}
+        async with aclosing(self.generate(prompt_token_ids, params, call)) as deltas:
+            async for delta in deltas:
+                for position in delta.top_logprobs:
+                    found.update(position)
+        return tuple(found[candidate] for candidate in candidates)
+
+
+@dataclass
+class OneByOne(Counted):
+    """As Counted, one call at a time: what asks for two at once waits."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
+        async with self.turn, aclosing(Counted.generate(self, prompt_token_ids, params, call)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+
+@dataclass
+class InThread:
+    """The encoder as strategies see it."""
+
+    encoder: Encoder
+
+    async def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return await asyncio.to_thread(self.encoder.encode, texts)
+
+    async def lengths(self, texts: Sequence[str]) -> tuple[int, ...]:
+        return tuple(map(len, self.encoder.token_ids(texts)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One search."""
+
+    seconds: float
+    forwarded: int
+    iterations: int
+    tokens: int
+    steps: int = 0
+
+
+@asynccontextmanager
+async def running(*, prefix_cache: bool) -> AsyncGenerator[VllmEngine, None]:
+    """The engine, with Trimtab's settings on this machine."""
+    args: dict[str, Any] = {} if prefix_cache else {"enable_prefix_caching": False}
+    config = VllmConfig(max_model_len=WINDOW, dtype="bfloat16", kv_cache_gib=1.0, args=args)
+    engine = VllmEngine(resolve(MODEL).path, config, name=MODEL)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def asking(question: str) -> Conversation:
+    return Conversation((Message("user", question),))
+
+
+def context_of(port: TokensPort, engine: VllmEngine, encoder: Encoder | None, params: Params, number: int) -> RequestContext:
+    return RequestContext(
+        request_id=f"bench-{number}",
+        engines={"policy": Ports(tokens=port, capabilities=engine.capabilities)},
+        params=params,
+        budget=Budget(),
+        trace=Trace(f"bench-{number}"),
+        step=Step("rain", "decoder"),
+        seed=number,
+        encoder=InThread(encoder) if encoder else None,
+    )
+
+
+async def searched(
+    engine: VllmEngine, encoder: Encoder | None, config: RainConfig, question: str, params: Params, number: int
+) -> Measured:
+    """One of our searches."""
+    assert engine.ports.tokens is not None
+    port = Counted(engine.ports.tokens)
+    ctx = context_of(port, engine, encoder, params, number)
+    before, begin = engine.metrics()["steps"], time.perf_counter()
+    tokens = 0
+    async with aclosing(config.build().decode(asking(question), params, ctx)) as deltas:
+        async for delta in deltas:
+            tokens += len(delta.token_ids)
+    seconds = time.perf_counter() - begin
+    told = ctx.step.details
+    return Measured(seconds, port.forwarded, told["iterations"], tokens, int(engine.metrics()["steps"] - before))
+
+
+async def plain(engine: VllmEngine, question: str, tokens: int, number: int) -> Measured:
+    """As many tokens, sampled one after the other."""
+    assert engine.ports.tokens is not None
+    port = Counted(engine.ports.tokens)
+    params = Params(max_tokens=tokens, temperature=1.0, top_p=1.0, seed=number, ignore_eos=True)
+    before, begin, said = engine.metrics()["steps"], time.perf_counter(), 0
+    async with aclosing(port.generate(port.encode_chat(asking(question)), params, Call(f"plain-{number}"))) as deltas:
+        async for delta in deltas:
+            said += len(delta.token_ids)
+    seconds = time.perf_counter() - begin
+    return Measured(seconds, port.forwarded, 0, said, int(engine.metrics()["steps"] - before))
+
+
+async def sequential(
+    engine: VllmEngine, encoder: Encoder | None, config: RainConfig, question: str, room: int, number: int
+) -> Measured:
+    """One search of the baseline."""
+    assert engine.ports.tokens is not None
+    port = OneByOne(engine.ports.tokens)
+    ctx = context_of(port, engine, None, Params(), number)
+    encode = encoder.encode if encoder else None
+    search = SequentialRain(port, config.search().rules, config.judge.build(), encode, asking(question), room, number)
+    begin = time.perf_counter()
+    answer = await search.answer(ctx)
+    return Measured(time.perf_counter() - begin, port.forwarded, search.iterations, len(answer))
+
+
+def say(title: str, found: Sequence[Measured]) -> None:
+    seconds, forwarded = mean(one.seconds for one in found), mean(one.forwarded for one in found)
+    iterations = mean(one.iterations for one in found)
+    print(
+        f"{title:<34} {seconds:8.2f} s  {forwarded:10.0f} tokens forwarded  {iterations:6.1f} iterations  "
+        f"{forwarded / max(iterations, 1):7.0f} tokens/iteration  {1000 * seconds / max(iterations, 1):7.1f} ms/iteration",
+        flush=True,
+    )
+
+
+async def measure(args: argparse.Namespace) -> None:
+    encoder = None if args.no_encoder else Encoder()
+    if encoder is not None:
+        encoder.encode(["warm"])
+    config = RainConfig(max_iterations=args.iterations, ahead=args.ahead)
+    good = RainConfig.model_validate({"value": "fixed", "ahead": args.ahead})
+    params = Params(max_tokens=args.tokens)
+    questions = [QUESTIONS[i % len(QUESTIONS)] for i in range(args.prompts)]
+    async with running(prefix_cache=True) as engine:
+        await searched(engine, encoder, replace_iterations(config, 2), "Are you warm?", Params(max_tokens=3), 999)
+        alone = [
+            await searched(engine, encoder, config, q, params, i) for i, q in enumerate(questions[: args.baseline_prompts])
+        ]
+        say("ours, one at a time", alone)
+        begin = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(searched(engine, encoder, config, q, params, 100 + i)) for i, q in enumerate(questions)]
+        together_s = time.perf_counter() - begin
+        beside = [task.result() for task in tasks]
+        say(f"ours, {len(questions)} at once", beside)
+        fixed, direct = [], []
+        long = replace(params, max_tokens=args.plain_tokens, ignore_eos=True)
+        for i, q in enumerate(questions[:4]):
+            direct.append(await plain(engine, q, args.plain_tokens, i))
+            fixed.append(await searched(engine, encoder, good, q, long, 200 + i))
+    if args.only_ours:
+        report_fixed(fixed, direct)
+        return
+    async with running(prefix_cache=False) as engine:
+        await sequential(engine, encoder, replace_iterations(config, 2), "Are you warm?", 3, 999)
+        theirs = []
+        for i, q in enumerate(questions[: args.baseline_prompts]):
+            theirs.append(await sequential(engine, encoder, config, q, args.tokens, i))
+            print(f"baseline {i + 1}/{args.baseline_prompts}: {theirs[-1]}", file=sys.stderr, flush=True)
+        say("one call after another", theirs)
+    print(ratio_line("forwarded tokens, theirs/ours", [m.forwarded for m in theirs], [m.forwarded for m in alone], ">= 10"))
+    print(ratio_line("seconds, theirs/ours", [m.seconds for m in theirs], [m.seconds for m in alone], ">= 8"))
+    ours = sum(m.iterations for m in beside) / together_s
+    rate = sum(m.iterations for m in theirs) / sum(m.seconds for m in theirs)
+    title = f"iterations/s, {len(questions)} at once"
+    print(f"{title:<34} ratio {ours / rate:6.2f}  ours {ours:8.3f}  theirs {rate:8.3f}  goal >= 15")
+    ours, rate = len(questions) / together_s, len(theirs) / sum(m.seconds for m in theirs)
+    title = f"answers/s, {len(questions)} at once"
+    print(f"{title:<34} ratio {ours / rate:6.2f}  ours {ours:8.4f}  theirs {rate:8.4f}  goal >= 15")
+    report_fixed(fixed, direct)
+
+
+def report_fixed(fixed: Sequence[Measured], direct: Sequence[Measured]) -> None:
+    say("value fixed at +1", fixed)
+    print(ratio_line("engine steps, +1/plain", [m.steps for m in fixed], [m.steps for m in direct], "<= 3"))
+    print(ratio_line("seconds, +1/plain", [m.seconds for m in fixed], [m.seconds for m in direct], "<= 7"))
+
+
+def replace_iterations(config: RainConfig, iterations: int) -> RainConfig:
+    return config.model_copy(update={"max_iterations": iterations})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=50, help="the paper's T")
+    parser.add_argument("--tokens", type=int, default=17, help="longest answer of the searches")
+    parser.add_argument("--prompts", type=int, default=8, help="searches at once")
+    parser.add_argument(
+        "--baseline-prompts", type=int, default=2, help="searches one after the other, of ours and of the baseline"
+    )
+    parser.add_argument("--plain-tokens", type=int, default=60, help="tokens of the answers with the value fixed at +1")
+    parser.add_argument("--ahead", type=int, default=RainConfig().ahead)
+    parser.add_argument("--no-encoder", action="store_true")
+    parser.add_argument("--only-ours", action="store_true", help="leave the baseline out")
+    asyncio.run(measure(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

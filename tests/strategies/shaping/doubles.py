@@ -1,0 +1,33 @@
+"""A corpus in memory: passages with the scores a test gives them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trimtab.retrieval.documents import Document, Filter, Hit
+from trimtab.strategies.core.errors import CorpusNotFound
+
+
+def hit(id: str, text: str, score: float, *, chunk: int = 0, **metadata: Any) -> Hit:
+    return Hit(Document(id, text, metadata), text, score, chunk)
+
+
+@dataclass
+class ListCorpora:
+    """Corpora whose ranking is the given one, whatever is asked; remembers the searches."""
+
+    corpora: Mapping[str, Sequence[Hit]]
+    asked: list[tuple[str, str, int, Filter | None]] = field(default_factory=list)
+
+    async def search(self, corpus: str, query: str, k: int, *, where: Filter | None = None) -> tuple[Hit, ...]:
+        self.asked.append((corpus, query, k, where))
+        admitted = [one for one in self._hits(corpus) if where is None or where.admits(one.document)]
+        return tuple(sorted(admitted, key=lambda one: -one.score)[:k])
+
+    async def size(self, corpus: str) -> int:
+        return len({one.document.id for one in self._hits(corpus)})
+
+    def _hits(self, corpus: str) -> Sequence[Hit]:
+        if corpus not in self.corpora:
+            raise CorpusNotFound(f"no corpus is called {corpus!r}")
+        return self.corpora[corpus]
