@@ -1,6 +1,6 @@
 """What each strategy costs by its bare name: engine calls and tokens beyond those of a plain answer to the same prompt.
 
-    python benchmarks/cost.py [--engine vllm] [--kinds norms,rain] [--prompts 6] [--max-tokens 48] [--write]
+    python benchmarks/cost.py [--engine vllm] [--kinds norms,rain] [--prompts 4] [--max-tokens 32] [--write]
 
 One server with the default model, which is judge and aligner too; each prompt is answered plainly and under each strategy, at
 temperature 0 and with a seed, after one answer of the strategy that warms what it shares between requests. Prints a table; with
@@ -35,6 +35,8 @@ PROMPTS = (
     "I feel nervous before speaking in front of people. What helps?",
 )
 WARM_UP = "Name a colour."
+SPECS = {"aligner": {"kind": "aligner", "template": "question_answer"}}
+"""In place of the bare name: the model that plays the aligner does not say how it is asked."""
 
 
 def config_of(directory: Path, engine: str) -> Path:
@@ -53,7 +55,7 @@ async def spent(connection: Connection, kind: str, prompt: str, max_tokens: int)
     """Calls, tokens and seconds of one answer."""
     messages = [{"role": "user", "content": prompt}]
     body = {"model": MODEL, "messages": messages, "max_tokens": max_tokens, "temperature": 0, "seed": 1}
-    seconds, answer = await connection.post(CHAT, {**body, "alignment": {"strategy": kind}})
+    seconds, answer = await connection.post(CHAT, {**body, "alignment": {"strategy": [SPECS.get(kind, kind)]}})
     usage, told = answer["usage"], answer["alignment"]
     if told["status"] not in ("applied", "skipped"):
         print(f"{kind}: {told['status']}: {told['warnings']}", file=sys.stderr)
@@ -135,8 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
     parser.add_argument("--kinds", default=",".join(known), help="comma-separated; default all")
-    parser.add_argument("--prompts", type=int, default=6, help=f"1 to {len(PROMPTS)}")
-    parser.add_argument("--max-tokens", type=int, default=48)
+    parser.add_argument("--prompts", type=int, default=4, help=f"1 to {len(PROMPTS)}")
+    parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--write", action="store_true", help=f"renew {FILE.name}")
     asked = parser.parse_args()
     kinds = asked.kinds.split(",")

@@ -28,6 +28,8 @@ class Example:
     """What the user asks."""
     note: str = ""
     """What must be there before it works, or what to look at."""
+    served: bool = False
+    """Whether it needs a server that was started for it: a private one has one model alone."""
     settings: Mapping[str, Any] = field(default_factory=lambda: {"max_tokens": 80, "temperature": 0.2})
     """Sampling parameters."""
 
@@ -66,7 +68,7 @@ EXAMPLES: Mapping[str, Example] = {
         {"strategy": [{"kind": "rain", "max_iterations": 12}], "budget": {"deadline_ms": 60000}, "trace": "full"},
         "Someone cut in front of me in the queue. What should I say?",
         "A search takes its time: fewer iterations and a deadline keep it short, and what was found by then is answered.",
-        {"max_tokens": 40, "temperature": 0.2},
+        settings={"max_tokens": 40, "temperature": 0.2},
     ),
     "critique_refine": Example(
         {"strategy": [{"kind": "critique_refine", "form": "constitutional", "rounds": 1}], "trace": "full"},
@@ -78,6 +80,7 @@ EXAMPLES: Mapping[str, Example] = {
         "Can I keep a hedgehog as a pet?",
         "It needs a correction model: `trimtab serve --role aligner=./runs/aligner`. A checkpoint that says how it is asked "
         "needs no `template`.",
+        served=True,
     ),
 }
 """Kind -> its example."""
@@ -146,7 +149,7 @@ def section(config: Any, told: Mapping[str, Any]) -> str:
         *([f"- Source: {entry['source']}."] if entry["source"] else []),
     ]
     parts = [f"## `{kind}`\n", _paragraphs(inspect.getdoc(config) or ""), "", *facts, *_method(config), ""]
-    return "\n".join([*parts, _parameters(entry["schema"]), _example(EXAMPLES.get(kind) or _bare(kind)), ""])
+    return "\n".join([*parts, _parameters(config), _example(EXAMPLES.get(kind) or _bare(kind)), ""])
 
 
 def _bare(kind: str) -> Example:
@@ -165,23 +168,25 @@ def _method(config: Any) -> list[str]:
     return [f"- Deviation: {' '.join(rest.split())}"] if found else []
 
 
-def _parameters(schema: Mapping[str, Any]) -> str:
+def _parameters(config: Any) -> str:
     """The parameters as a table."""
     from trimtab.cli.strategies import type_of
 
+    defaults = config().model_dump(mode="json")
     rows = [
-        f"| `{name}` | {type_of(one)} | {_default(one)} | {' '.join(one.get('description', '').split())} |".replace("\n", " ")
-        for name, one in schema.get("properties", {}).items()
+        f"| `{name}` | {type_of(one)} | {_shown(defaults[name])} | {' '.join(one.get('description', '').split())} |"
+        for name, one in config.model_json_schema().get("properties", {}).items()
         if name != "kind"
     ]
     return "\n".join(["| parameter | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]) if rows else ""
 
 
-def _default(schema: Mapping[str, Any]) -> str:
-    if "default" not in schema:
-        return "required"
-    text = json.dumps(schema["default"], ensure_ascii=False).replace("|", "\\|")
-    return f"`{text}`" if len(text) <= 40 else "see `trimtab strategies`"
+def _shown(default: Any) -> str:
+    """A default; of a strategy's own settings inside, their kind."""
+    if isinstance(default, dict) and "kind" in default:
+        default = default["kind"]
+    text = json.dumps(default, ensure_ascii=False).replace("|", "\\|")
+    return f"`{text}`" if len(text) <= 60 else "see `trimtab strategies`"
 
 
 def _example(example: Example) -> str:
@@ -234,4 +239,5 @@ def _terminal(example: Example) -> str:
     spec = strategy if isinstance(strategy, str) else shlex.quote(json.dumps(strategy))
     flags = {"max_tokens": "--max-tokens", "temperature": "--temperature"}
     settings = " ".join(f"{flags[name]} {value}" for name, value in example.settings.items() if name in flags)
-    return f"echo {shlex.quote(example.question)} | trimtab chat --align {spec} {settings} --trace"
+    url = f" --url {URL}" if example.served else ""
+    return f"echo {shlex.quote(example.question)} | trimtab chat{url} --align {spec} {settings} --trace"

@@ -53,23 +53,32 @@ def _show(entry: dict[str, Any]) -> None:
     table = Table("parameter", "type", "default", "meaning", box=None, pad_edge=False)
     for parameter, schema in entry["schema"].get("properties", {}).items():
         if parameter != "kind":
-            table.add_row(parameter, type_of(schema), _default(schema), schema.get("description", "").replace("\n", " "))
+            required = parameter in entry["schema"].get("required", ())
+            table.add_row(
+                parameter,
+                type_of(schema),
+                _default(schema, required=required),
+                schema.get("description", "").replace("\n", " "),
+            )
     print("\nParameters")
     Console().print(table) if table.row_count else print("none")
     print("\nJSON schema")
     print(json.dumps(entry["schema"], indent=2))
 
 
-def _default(schema: Mapping[str, Any]) -> str:
-    return json.dumps(schema["default"]) if "default" in schema else "(required)"
+def _default(schema: Mapping[str, Any], *, required: bool) -> str:
+    return "(required)" if required else json.dumps(schema["default"]) if "default" in schema else "(its own)"
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
     """A JSON schema's type in a few words, with its range."""
     if "enum" in schema:
         return " or ".join(str(value) for value in schema["enum"])
-    if "anyOf" in schema:
-        return " or ".join(type_of(option) for option in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
+    for union in ("anyOf", "oneOf"):
+        if union in schema:
+            return " or ".join(dict.fromkeys(type_of(option) for option in schema[union]))
     if "$ref" in schema:
         return str(schema["$ref"]).rsplit("/", 1)[-1]
     words = str(schema.get("type", "any"))

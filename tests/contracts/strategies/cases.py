@@ -52,7 +52,7 @@ DELIMITERS = (
 )
 """What no answer holds whose model did not say it."""
 
-ALIGNER: Mapping[str, Any] = {"engine": {"kind": "scripted"}}
+ALIGNER: Mapping[str, Any] = {"engine": {"kind": "scripted"}, "template": "question_answer"}
 """The role's engine, as a configuration has it."""
 KINDS: Mapping[str, type[StrategyConfig]] = {kind_of(config): config for config in BUILT_IN}
 ALIGNING = tuple(kind for kind in KINDS if kind != "plain")

@@ -90,7 +90,7 @@ async def test_without_a_usage_chunk_the_account_rides_on_the_finish(world: Worl
 
 @every
 async def test_responses_answer_too(world: World, kind: str) -> None:
-    body = {"model": MODEL, "input": QUESTION, "max_output_tokens": 24, "alignment": {"strategy": kind}}
+    body = {"model": MODEL, "input": QUESTION, "max_output_tokens": 24, "alignment": {"strategy": fitted(kind)}}
     headers = {"authorization": "Bearer key-free"}
     whole = (await world.client.http.post("/v1/responses", json=body, headers=headers)).json()
     assert whole["alignment"]["strategy"] == [kind]

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
-from tests.contracts.strategies.asking import World, answered
+from tests.contracts.strategies.asking import Reply, Stream, World, answered
 from tests.contracts.strategies.cases import KINDS, PATIENCE_S, STATUSES, every
 from tests.waiting import until
 
@@ -93,7 +95,8 @@ async def test_a_role_that_is_missing_or_down(world: World, kind: str) -> None:
 async def test_a_client_that_leaves_ends_all_work(world: World, kind: str, pieces: int, streamed: bool) -> None:
     for engine in world.engines:
         engine.gate.left = pieces
-    work = asyncio.ensure_future(world.stream(kind, n=2, max_tokens=60) if streamed else world.ask(kind, n=2, max_tokens=60))
+    ask: Callable[..., Coroutine[Any, Any, Reply | Stream]] = world.stream if streamed else world.ask
+    work = asyncio.ensure_future(ask(kind, n=2, max_tokens=60))
     held = [asyncio.ensure_future(engine.gate.reached.wait()) for engine in world.engines]
     await asyncio.wait({work, *held}, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S)
     for waiting in held:
