@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trimtab.retrieval.documents import TRUST, Filter, strings
 from trimtab.retrieval.growing import Growing
-from trimtab.retrieval.index import Numbers, places
+from trimtab.retrieval.matrix import Numbers, places
 from trimtab.retrieval.records import Row
 
 Mask = npt.NDArray[np.bool_]

@@ -14,8 +14,9 @@ import numpy as np
 from trimtab.retrieval.calibration import QUERIES, Truth, calibrated, truths
 from trimtab.retrieval.clustering import centroids
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import FlatIndex, Index, Numbers
-from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads
+from trimtab.retrieval.index import FlatIndex, Index
+from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads, reach_of
+from trimtab.retrieval.matrix import Numbers
 from trimtab.retrieval.plan import IndexPlan
 from trimtab.retrieval.view import View
 
@@ -66,7 +67,7 @@ class Retraining:
         index, size = self._view.index, len(self._view)
         if isinstance(index, IvfIndex):
             made = index.calibration.size
-            return size > self._plan.growth * made or size * self._plan.growth < made
+            return index.used > self._plan.growth * made or size * self._plan.growth < made
         return size > self._plan.exact_up_to
 
     def _work(self) -> None:
@@ -115,7 +116,7 @@ class Retraining:
             return self._flat(numbers)
         count = min(lists, max(1, len(sample) // 8))
         found = centroids(sample, count, seed=plan.seed, check=self._check)
-        index = IvfIndex(found, Calibration((1,), len(numbers)), plan.search_threads)
+        index = IvfIndex(found, reach_of(sample[:16384]), Calibration((1,), len(numbers)), plan.search_threads)
         exact = truths(*_shuffled(*self._view.held(_some(numbers, QUERIES[0], chance)), chance))
         last = self._copy(numbers, index, exact)
         index.calibration = calibrated(exact, index, plan.recall, self._check)

@@ -22,7 +22,7 @@ NUMBERS = np.arange(8000)
 
 @pytest.fixture(scope="module")
 def index() -> IvfIndex:
-    index = IvfIndex(VECTORS[:90], Calibration((1,), 8000))
+    index = IvfIndex(VECTORS[:90], 1.0, Calibration((1,), 8000))
     index.add(NUMBERS, VECTORS)
     return index
 
@@ -72,7 +72,7 @@ def test_tight_clusters_need_few_lists() -> None:
     centres = unit(90)
     vectors = np.repeat(centres, 50, axis=0) + 0.02 * CHANCE.standard_normal((4500, DIMENSION)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = IvfIndex(centres, Calibration((1,), 4500))
+    index = IvfIndex(centres, 1.0, Calibration((1,), 4500))
     index.add(np.arange(4500), vectors)
     order = CHANCE.permutation(4500)[:300]
     exact = truths(order, vectors[order])
