@@ -14,8 +14,8 @@ FEW = 16
 """Texts of a call that may share its batch with others; a larger call is an import."""
 TOGETHER = 64
 """Texts of a batch."""
-PORTION_CHARS = 8_000
-"""Characters of an import that are embedded at once: what a query may wait for, some tenths of a second on two cores."""
+PORTION_CHARS = 4_000
+"""Characters of an import that are embedded at once: what a query may wait for, a tenth of a second on two idle cores."""
 
 
 class CountingEncoder(TextEncoder, Protocol):
