@@ -1,4 +1,4 @@
-"""Sentence encoders by name, and how they are shared: callers that wait together are embedded together.
+"""Sentence encoders by name.
 
 A library of corpora takes an `Encoders` for its source of encoders; strategies see the default one as an `OffLoopEncoder`.
 """
@@ -9,118 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from trimtab.artifacts.catalogue import DEFAULT_ENCODER
-from trimtab.retrieval.encoding import TextEncoder, Vectors
+from trimtab.retrieval.encoding import Vectors
+from trimtab.server.shared_encoder import CountingEncoder, SharedEncoder
 
 if TYPE_CHECKING:
     from trimtab.artifacts.progress import Progress
     from trimtab.retrieval.encoder import Encoder
     from trimtab.server.settings import Settings
-
-FEW = 16
-"""Texts of a call that may share its batch with others; larger calls make batches of their own."""
-TOGETHER = 64
-"""Texts of a shared batch."""
-
-
-class CountingEncoder(TextEncoder, Protocol):
-    """An encoder that also tells tokens, as `trimtab.retrieval.encoder.Encoder` does."""
-
-    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text with special tokens."""
-        ...
-
-
-@dataclass(slots=True)
-class _Call:
-    texts: Sequence[str]
-    vectors: Vectors | None = None
-    error: Exception | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.vectors is not None or self.error is not None
-
-
-class SharedEncoder:
-    """An encoder for many threads. While one batch is embedded, small calls gather; the first of them embeds them all."""
-
-    def __init__(self, encoder: CountingEncoder) -> None:
-        self._encoder = encoder
-        self._waiting: list[_Call] = []
-        self._gathering = threading.Lock()
-        self._turn = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """What corpora remember it by."""
-        return self._encoder.name
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for the next batch."""
-        return len(self._waiting)
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self._encoder.dimension
-
-    @property
-    def window(self) -> int:
-        """Most tokens of a text that are read, special tokens left out."""
-        return self._encoder.window
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of a text lies, characters from and up to; special tokens left out."""
-        return self._encoder.spans(text)
-
-    def lengths(self, texts: Sequence[str]) -> tuple[int, ...]:
-        """Tokens of each text, special tokens left out."""
-        empty, *sequences = self._encoder.token_ids(["", *texts])
-        return tuple(len(ids) - len(empty) for ids in sequences)
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of texts, shape (n, dimension), float32. Raises ArtifactError where the model cannot be had."""
-        if not 0 < len(texts) <= FEW:
-            return self._encoder.encode(texts)
-        call = _Call(texts)
-        with self._gathering:
-            self._waiting.append(call)
-        while not call.is_done:
-            with self._turn:
-                if not call.is_done:
-                    self._embed(self._next())
-        if call.error is not None:
-            raise call.error
-        return call.vectors if call.vectors is not None else np.empty((0, 0), dtype=np.float32)
-
-    def _next(self) -> list[_Call]:
-        """The calls of the next batch, the longest waiting first."""
-        with self._gathering:
-            count, texts = 0, 0
-            while count < len(self._waiting) and texts + len(self._waiting[count].texts) <= TOGETHER:
-                texts += len(self._waiting[count].texts)
-                count += 1
-            batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        return batch
-
-    def _embed(self, calls: Sequence[_Call]) -> None:
-        """One batch; each call gets its own rows, or the error that met all of them."""
-        try:
-            vectors = self._encoder.encode([text for call in calls for text in call.texts])
-        except Exception as error:  # noqa: BLE001 - handed to every caller of the batch
-            for call in calls:
-                call.error = error
-            return
-        start = 0
-        for call in calls:
-            call.vectors = vectors[start : start + len(call.texts)]
-            start += len(call.texts)
 
 
 class Encoders:
