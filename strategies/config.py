@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from trimtab.strategies.core.config import StrategyConfig
 from trimtab.strategies.core.errors import ConfigError, UnknownStrategy
+from trimtab.strategies.decoding.best_of_n import BestOfNConfig
 from trimtab.strategies.decoding.plain import PlainConfig
 from trimtab.strategies.decoding.rain import RainConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
-BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig, RainConfig)
+BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig, BestOfNConfig, RainConfig)
 ENTRY_POINT_GROUP = "trimtab.strategies"
 MAX_STEPS = 16
 
