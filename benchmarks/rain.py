@@ -5,7 +5,8 @@
 The baseline (`_sequential_rain`) has the same rules, settings, judge and encoder, and the same engine with its prefix cache
 off, batch 1: faster than a transformers loop, so the kinder choice. Forwarded tokens are counted exactly, each call's prompt
 less what was cached plus what was generated, judgements included. Values come from self-evaluation by the policy; with the
-value fixed at +1 the search is compared with plain decoding of as many tokens, in engine steps and in time.
+value fixed at +1 the search is compared with plain decoding of as many tokens, in engine steps and in time. Prompts are about
+as long as those of the released code.
 """
 
 import argparse
@@ -45,6 +46,32 @@ QUESTIONS = (
     "How do I tell my boss that I made an expensive mistake?",
     "Is it safe to mix different cleaning products at home?",
 )
+
+BEFORE = (
+    Message(
+        "system",
+        "You answer the helpline of a neighbourhood centre. People of all ages write to you about their homes, their gardens, "
+        "their families and their work. Answer in plain words and in whole sentences. Say what to do first, then why. Where "
+        "something could hurt somebody, say so and offer a safer way. Where a question needs a doctor, a lawyer or the fire "
+        "brigade, say whom to call. Keep private matters private, do not take sides in quarrels, and do not guess at what you "
+        "cannot know. If you are asked for something that would harm another person, decline kindly and ask what is behind it.",
+    ),
+    Message("user", "Hello! I moved in last week and the tap in my kitchen drips all night. Can I mend it myself?"),
+    Message(
+        "assistant",
+        "Welcome to the neighbourhood! A dripping tap is usually a worn washer, and you can change it yourself. First turn off "
+        "the water under the sink and open the tap until nothing runs. Then unscrew the handle, lift out the old washer, and "
+        "take it to the hardware shop so that you get one of the same size. Put everything back in the same order and turn the "
+        "water on slowly. If it still drips, the seat below the washer may be worn, and a plumber should look at it.",
+    ),
+    Message(
+        "user", "That worked, thank you very much. The kitchen is quiet now. I have another question, if you have a moment."
+    ),
+    Message(
+        "assistant", "I am glad to hear it, and well done for mending it yourself. Of course, what would you like to know?"
+    ),
+)
+"""What is said before each question: with it prompts have about as many tokens as those of the released code (373)."""
 
 
 @dataclass
@@ -140,7 +167,7 @@ async def running(*, prefix_cache: bool) -> AsyncGenerator[VllmEngine, None]:
 
 
 def asking(question: str) -> Conversation:
-    return Conversation((Message("user", question),))
+    return Conversation((*BEFORE, Message("user", question)))
 
 
 def context_of(port: TokensPort, engine: VllmEngine, encoder: Encoder | None, params: Params, number: int) -> RequestContext:

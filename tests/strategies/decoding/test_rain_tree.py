@@ -414,6 +414,37 @@ def test_invariants(seed: int, iterations: int, priors: list[float], alike: bool
     assert tree.root.visits == tree.root.real_visits
 
 
+@pytest.mark.parametrize("value", [1.0, 0.0, -1.0])
+def test_what_is_foreseen_comes_while_values_hold(value: float) -> None:
+    """Over moves too; and looking ahead changes nothing."""
+    run = Run(always(value))
+    tree = run.tree
+    foreseen: list[Node] = []
+    for _ in range(4):
+        for left in range(tree.iterations(), 0, -1):
+            node = tree.root
+            while node.children and node.real_visits:
+                node = tree.select(node)
+            assert node in foreseen or not foreseen
+            tree.expand(node, drawn(P1, tree.rules.length(node.depth)))
+            before = [(one.visits, one.real_visits, one.value) for one in node.path()]
+            foreseen, unexpanded = tree.foresee(node, value, 1, left)
+            assert [(one.visits, one.real_visits, one.value) for one in node.path()] == before
+            assert not unexpanded
+            tree.backup(node, value)
+            if tree.settled():
+                break
+        tree.commit()
+
+
+def test_what_has_no_children_yet_is_foreseen_to_need_them() -> None:
+    """The root is under way; its only child would follow, and after that the child's own children are needed."""
+    tree = Tree(Rules())
+    tree.expand(tree.root, drawn([1.0]))
+    (child,) = tree.root.children.values()
+    assert tree.foresee(tree.root, 1.0, 3, 50) == ([child], [child])
+
+
 def test_depths_grow_by_one() -> None:
     run = Run(always(1))
     run.move()
