@@ -6,11 +6,12 @@ Critique: on one Trimtab server with vLLM, `critique_refine` against the same th
 critique, revision), on the same questions, both with everything in the prefix cache; rounds alternate who goes first, and both
 must give the same answer. Prints the ratio of the median times (goal at most 1.05).
 
-Aligner: a second engine of the same server holds the correction model, as `roles.aligner` starts it. An identity-like
-correction is what most answers get; here the default model itself gives it. Its template, stored beside its weights as a
-trained aligner's is, shows it two copied texts before the one to be copied: nothing but the model decides what is copied, and
-how much of the drafts came back unchanged is printed. Prints the ratio of the median times with and without `aligner` (goal at
-most 1.6), and the same with speculation turned off in the aligner's engine.
+Aligner: a second engine of the same server holds the correction model, as `roles.aligner` starts it, asked in the published
+format. Most drafts need no correction, and no trained aligner is at hand that would leave them alone, so the default model is
+held to the draft's text by a structure that allows nothing else (`structured_outputs: {"choice": [draft]}`), in both engines
+and with and without `aligner` alike. The structure decides what is said, not how fast: each pass decodes as it would without
+it, and the aligner's guesses come from its prompt as they would for any correction that copies. Prints the ratio of the median
+times with and without `aligner` (goal at most 1.6), and the same with speculation turned off in the aligner's engine.
 """
 
 import argparse
@@ -19,14 +20,13 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from _client import Connection
 from _ratios import ratio_line
 from _servers import HOST, KV_CACHE_GIB, MAX_MODEL_LEN, MODEL, Server, free_port, trimtab_command
 
-from trimtab.artifacts import CorrectionTemplate, resolve, write_correction
 from trimtab.strategies.prompts.critiques import CRITIQUE_FORM, PAIRS, REVISION_FORM
 from trimtab.strategies.revising.forms import drawn
 
@@ -40,19 +40,6 @@ QUESTIONS = (
     "Tell me how a bicycle stays upright.",
 )
 SEED = 7
-COPYING = CorrectionTemplate(
-    message=(
-        "Question: Where is the post office?\n"
-        "Text: It is next to the town hall, on the left. It closes at six.\n"
-        "Copy: It is next to the town hall, on the left. It closes at six.\n\n"
-        "Question: What is a violin?\n"
-        "Text: A violin is a small string instrument.\nIt is played with a bow.\n"
-        "Copy: A violin is a small string instrument.\nIt is played with a bow.\n\n"
-        "Question: {question}\nText: {answer}\nCopy:"
-    ),
-    separators=("Question:", "Text:", "Copy:"),
-    stops=("\n\nQuestion:",),
-)
 Turns = list[dict[str, str]]
 
 
@@ -80,34 +67,32 @@ async def by_hand(connection: Connection, question: str, tokens: int) -> tuple[f
             turns = [*turns, {"role": "user", "content": request}]
         seconds, text = await answer(connection, body(turns, tokens))
         total += seconds
-        turns = [*turns, {"role": "assistant", "content": text}]
+        turns = [*turns, {"role": "assistant", "content": text if request is None else text.strip()}]
     return total, turns[-1]["content"]
 
 
-async def strategy(connection: Connection, question: str, tokens: int, spec: Any) -> tuple[float, str, dict[str, Any]]:
-    """Seconds, the answer, and what the strategy did."""
-    alignment = {"strategy": spec, "trace": "full"}
-    seconds, wire = await connection.post(CHAT, body(asked(question), tokens, alignment=alignment))
-    return seconds, wire["choices"][0]["message"]["content"], wire["alignment"]["steps"][-1]
+async def by_strategy(connection: Connection, question: str, tokens: int) -> tuple[float, str]:
+    """The same by one request: seconds, and the revision as it was, also where it was cut off and the draft kept."""
+    spec = [{"kind": "critique_refine", "critique_tokens": tokens}]
+    request = body(asked(question), tokens, alignment={"strategy": spec, "trace": "full"})
+    seconds, wire = await connection.post(CHAT, request)
+    return seconds, wire["alignment"]["steps"][-1]["rounds"][0]["revision"]
 
 
 async def critique(server: Server, rounds: int, tokens: int) -> tuple[list[float], list[float]]:
     """Median seconds of each round: `critique_refine`, by hand."""
-    spec = [{"kind": "critique_refine", "critique_tokens": tokens}]
     ours, theirs = [], []
     async with Connection(HOST, server.port) as connection:
         for turn in range(rounds + 1):
             times: tuple[list[float], list[float]] = ([], [])
             for place, question in enumerate(QUESTIONS):
+                said = ["", ""]
                 for which in (0, 1) if (place + turn) % 2 else (1, 0):
-                    if which == 0:
-                        seconds, _, step = await strategy(connection, question, tokens, spec)
-                        revised = step["rounds"][0]["revision"]
-                    else:
-                        seconds, own = await by_hand(connection, question, tokens)
+                    run = by_hand if which else by_strategy
+                    seconds, said[which] = await run(connection, question, tokens)
                     times[which].append(seconds)
-                if turn == 0 and revised != own.strip():
-                    raise RuntimeError(f"not the same work: {revised!r} and {own!r}")
+                if said[0] != said[1]:
+                    raise RuntimeError(f"not the same work: {said[0]!r} and {said[1]!r}")
             if turn:
                 ours.append(median(times[0]))
                 theirs.append(median(times[1]))
@@ -115,35 +100,34 @@ async def critique(server: Server, rounds: int, tokens: int) -> tuple[list[float
     return ours, theirs
 
 
-async def aligner(server: Server, rounds: int, tokens: int) -> tuple[list[float], list[float], float]:
-    """Median seconds of each round with `aligner` and without, and the share of words that it left as they were."""
-    ours, theirs, unchanged = [], [], []
+async def aligner(server: Server, rounds: int, tokens: int) -> tuple[list[float], list[float]]:
+    """Median seconds of each round with `aligner` and without, the correction held to the draft."""
+    spec = [{"kind": "aligner", "template": "question_answer", "structured": "apply"}]
+    ours, theirs = [], []
     async with Connection(HOST, server.port) as connection:
+        drafts = {question: (await answer(connection, body(asked(question), tokens)))[1] for question in QUESTIONS}
         for turn in range(rounds + 1):
             times: tuple[list[float], list[float]] = ([], [])
-            for place, question in enumerate(QUESTIONS):
+            for place, (question, draft) in enumerate(drafts.items()):
+                held = body(asked(question), 2 * tokens, structured_outputs={"choice": [draft]})
                 for which in (0, 1) if (place + turn) % 2 else (1, 0):
-                    if which == 0:
-                        seconds, _, step = await strategy(connection, question, tokens, "aligner")
-                        words = len(step["draft"].split())
-                        unchanged.append(max(0.0, 1 - step["words_removed"] / words))
-                    else:
-                        seconds, _ = await answer(connection, body(asked(question), tokens))
+                    request = {**held, "alignment": {"strategy": spec}} if which == 0 else held
+                    seconds, wire = await connection.post(CHAT, request)
+                    _check_copy(wire, draft)
                     times[which].append(seconds)
             if turn:
                 ours.append(median(times[0]))
                 theirs.append(median(times[1]))
             print(f"aligner: round {turn}/{rounds} done", file=sys.stderr, flush=True)
-    return ours, theirs, mean(unchanged)
+    return ours, theirs
 
 
-def checkpoint(directory: Path) -> Path:
-    """The default model's files, with the template of a model that copies."""
-    directory.mkdir()
-    for file in resolve(MODEL).path.iterdir():
-        (directory / file.name).symlink_to(file)
-    write_correction(directory, COPYING)
-    return directory
+def _check_copy(wire: dict[str, Any], draft: str) -> None:
+    """Raise unless the answer is the draft, given by the policy and, where it was asked, by the aligner."""
+    said = wire["choices"][0]["message"]["content"]
+    kept = [step.get("kept", "unchanged") for step in wire.get("alignment", {}).get("steps", ())[1:]]
+    if said != draft or kept not in ([], ["unchanged"]):
+        raise RuntimeError(f"the copy failed ({kept}): {said!r} in place of {draft!r}")
 
 
 def config(directory: Path, name: str, aligner_args: dict[str, Any] | None) -> Path:
@@ -151,7 +135,7 @@ def config(directory: Path, name: str, aligner_args: dict[str, Any] | None) -> P
     engine = {"kind": "vllm", "max_model_len": MAX_MODEL_LEN, "dtype": "bfloat16", "kv_cache_gib": KV_CACHE_GIB}
     tree: dict[str, Any] = {"models": {MODEL: {"source": MODEL, "engine": engine}}}
     if aligner_args is not None:
-        tree["roles"] = {"aligner": {"source": str(directory / "copier"), "engine": {**engine, "args": aligner_args}}}
+        tree["roles"] = {"aligner": {"source": MODEL, "engine": {**engine, "args": aligner_args}}}
     path = directory / f"{name}.yaml"
     path.write_text(json.dumps(tree))
     return path
@@ -164,7 +148,6 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        checkpoint(directory / "copier")
         port = free_port()
         with Server("trimtab", trimtab_command(port, config=config(directory, "one", None)), port, "/readyz") as server:
             print(ratio_line("critique_refine, s", *asyncio.run(critique(server, given.rounds, given.tokens)), "<= 1.05"))
@@ -175,8 +158,7 @@ def main() -> None:
             port = free_port()
             command = trimtab_command(port, config=config(directory, "two", args))
             with Server("trimtab with an aligner", command, port, "/readyz") as server:
-                ours, theirs, unchanged = asyncio.run(aligner(server, given.rounds, given.tokens))
-            print(ratio_line(title, ours, theirs, goal), f" {unchanged:.0%} of the words unchanged")
+                print(ratio_line(title, *asyncio.run(aligner(server, given.rounds, given.tokens)), goal))
 
 
 if __name__ == "__main__":

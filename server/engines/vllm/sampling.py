@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.errors import RequestRefused
@@ -47,7 +47,7 @@ def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequ
         logprob_token_ids=list(params.logprob_token_ids) or None,
         allowed_token_ids=list(params.allowed_token_ids) or None,
         logit_bias=dict(params.logit_bias) or None,
-        structured_outputs=_structure(params.native.get("response_format")),
+        structured_outputs=_structure(params.native),
         output_kind=RequestOutputKind.DELTA,
         skip_clone=True,
     )
@@ -83,11 +83,16 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _structure(response_format: Any) -> Any:
-    """vLLM's form of OpenAI's `response_format`."""
-    from vllm.sampling_params import StructuredOutputsParams
-
-    kind = (response_format or {}).get("type", "text")
+def _structure(native: Mapping[str, Any]) -> StructuredOutputsParams | None:
+    """vLLM's form of `structured_outputs`, else of OpenAI's `response_format`. Raises RequestRefused."""
+    given = native.get("structured_outputs")
+    if given:
+        try:
+            return StructuredOutputsParams(**given)
+        except (TypeError, ValueError) as error:
+            raise RequestRefused(f"`structured_outputs` is not taken: {error}", param="structured_outputs") from error
+    response_format = native.get("response_format") or {}
+    kind = response_format.get("type", "text")
     if kind == "text":
         return None
     if kind == "json_object":
