@@ -41,9 +41,9 @@ class DemonstrationsConfig(RetrievingConfig):
     """A longer demonstration is passed over, in the policy's own tokens."""
     budget_tokens: int = Field(default=3000, ge=1, le=128_000)
     """The demonstrations together have at most this many tokens; the first that goes over ends the list (1000 = "short")."""
-    min_similarity: float = Field(default=0.2, ge=-1.0, le=1.0)
-    """Least cosine similarity of a demonstration and the query (the paper knows none; below 0.2, texts of the default encoder
-    have nothing to do with each other)."""
+    min_similarity: float = Field(default=0.25, ge=-1.0, le=1.0)
+    """Least cosine similarity of a demonstration and the query (the paper knows none; below 0.25, texts of the default encoder
+    have little to do with each other)."""
     equal: Literal["drop", "keep"] = "drop"
     """What happens to a demonstration whose prompt is the question itself: in evaluations it gives the answer away."""
     order: Literal["best_last", "by_id"] = "best_last"
