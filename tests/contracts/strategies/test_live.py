@@ -24,8 +24,11 @@ from tests.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REAL: tuple[EngineName, ...] = ("transformers", "vllm", "upstream")
-SMALL: Mapping[str, Mapping[str, Any]] = {"rain": {"max_iterations": 3, "candidates": 3, "max_candidates": 3}}
-"""Parameters that keep a search short."""
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "demonstrations": {"budget_tokens": 800},
+    "rain": {"max_iterations": 3, "candidates": 3, "max_candidates": 3},
+}
+"""Parameters that fit the context window of these servers and keep a search short."""
 GREEDY: Mapping[str, Any] = {"temperature": 0, "max_tokens": 12}
 LONGEST_S = 120.0
 
