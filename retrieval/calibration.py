@@ -5,6 +5,7 @@ away, in more lists.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from trimtab.retrieval.matrix import Numbers
 QUERIES = (300, 100, 60, 40)
 """Stored vectors that are searched for, by share. With 300 the standard error of a recall of .965 is about .006 on clustered
 data; smaller shares cost more to search, and count less."""
+CANDIDATES = (20, 80, 320, 1280)
+"""Numbers of candidates to choose from."""
 
 
 class Truth:
@@ -59,12 +62,19 @@ def truths(numbers: Numbers, vectors: Vectors) -> list[Truth]:
     return [Truth(numbers[:count], vectors[:count], share) for share, count in zip(SHARES, QUERIES, strict=True)]
 
 
-def calibrated(truths: Sequence[Truth], index: IvfIndex, target: float, check: Callable[[], None]) -> Calibration:
-    """The fewest lists that reach the recall, for each share."""
+def calibrate(truths: Sequence[Truth], index: IvfIndex, target: float, check: Callable[[], None]) -> None:
+    """Sets an index to the fewest lists that reach the recall, for each share.
+
+    Before that, to the fewest candidates with which reading all lists leaves at most half of the misses that are allowed.
+    """
+    for candidates in CANDIDATES:
+        index.calibration = Calibration((1,), candidates, len(index))
+        if truths[0].recall(index, len(index.centroids), check) >= (1 + target) / 2:
+            break
     probes: list[int] = []
     for truth in truths:
         probes.append(_fewest(truth, index, target, probes[-1] if probes else 1, check))
-    return Calibration(tuple(probes), len(index))
+    index.calibration = replace(index.calibration, probes=tuple(probes))
 
 
 def _fewest(truth: Truth, index: IvfIndex, target: float, least: int, check: Callable[[], None]) -> int:

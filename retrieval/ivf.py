@@ -15,16 +15,15 @@ from os import cpu_count
 import faiss
 import numpy as np
 
+from trimtab.retrieval.byte_codes import ByteCodes
 from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.growing import Growing
 from trimtab.retrieval.index import Lists, Scores, nearest, ranked
 from trimtab.retrieval.matrix import Matrix, Numbers, Rows
 
-CANDIDATES = 40
-"""Vectors beyond `k` that are compared whole: a byte a number misjudges the order of near ones."""
-GATHER_COST = 12
+GATHER_COST = 8
 """Vectors that can be passed over in lists in the time that it takes to compare with one that lies anywhere."""
-PARALLEL_ABOVE = 16_384
+PARALLEL_ABOVE = 32_768
 """Vectors read for one query above which several threads are faster than one."""
 NEIGHBOURS = 10
 """Of a search that is calibrated."""
@@ -40,6 +39,8 @@ class Calibration:
 
     probes: tuple[int, ...]
     """Lists to read for one query, by share searched."""
+    candidates: int
+    """Vectors beyond `k` to compare whole: a byte a number misjudges the order of near ones."""
     size: int
     """Number of vectors for which that was found."""
 
@@ -59,8 +60,6 @@ class Layout:
 
     centroids: Vectors
     """Shape (lists, dimension)."""
-    reach: float
-    """Largest magnitude that a byte tells, > 0."""
     calibration: Calibration
     numbers: Numbers
     """Sorted."""
@@ -71,20 +70,18 @@ class Layout:
 class IvfIndex:
     """An inverted file with given centroids."""
 
-    def __init__(self, centroids: Vectors, reach: float, calibration: Calibration, threads: int = 1) -> None:
-        """reach: largest magnitude of a number in the vectors, but for a few. threads: how many a search may use that reads
-        much while no other runs.
-        """
+    def __init__(self, centroids: Vectors, calibration: Calibration, threads: int = 1) -> None:
+        """threads: how many a search may use that reads much while no other runs."""
         count, dimension = centroids.shape
         self.calibration = calibration
         self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
         """Shape (lists, dimension)."""
-        self._reach = reach
+        self._codes = ByteCodes(dimension)
         room = int(ROOM * calibration.size)
         self._matrix = Matrix(dimension, room)
         self._lists: Growing[np.int32] = Growing(np.int32, room=room)
         self._quantizer = faiss.IndexFlatIP(dimension)
-        self._quantizer.add(self.centroids)
+        self._quantizer.add(self._codes.turned(self.centroids))
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         self._ivf = faiss.IndexIVFScalarQuantizer(self._quantizer, dimension, count, kind, faiss.METRIC_INNER_PRODUCT, False)
         self._ivf.is_trained = True
@@ -103,7 +100,7 @@ class IvfIndex:
 
     def assign(self, vectors: Vectors) -> Lists:
         """The list that each vector belongs into."""
-        lists: Lists = self._quantizer.search(np.ascontiguousarray(vectors), 1)[1][:, 0]
+        lists: Lists = self._quantizer.search(self._codes.turned(vectors), 1)[1][:, 0]
         return lists
 
     def completed(self, layout: Layout, numbers: Numbers, vectors: Vectors) -> Lists:
@@ -120,8 +117,8 @@ class IvfIndex:
         chosen = np.ascontiguousarray(self.assign(vectors) if lists is None else lists, dtype=np.int64)
         rows = self._matrix.add(numbers, vectors)
         self._lists.extend(chosen)
-        bytes_each = np.clip(np.rint(vectors * np.float32(127 / self._reach)), -127, 127).astype(np.float32)
-        self._ivf.add_core(len(rows), *(faiss.swig_ptr(array) for array in (bytes_each, rows, chosen)))
+        codes = self._codes.stored(vectors)
+        self._ivf.add_core(len(rows), *(faiss.swig_ptr(array) for array in (codes, rows, chosen)))
 
     def remove(self, numbers: Numbers) -> None:
         """Takes vectors out."""
@@ -149,7 +146,7 @@ class IvfIndex:
         selector = None if among is None else _selector(self._matrix.rows(among), self.used)
         parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
         with self._threads(probes * len(self) / len(self.centroids)):
-            _, found = self._ivf.search(vector[None], k + CANDIDATES, params=parameters)
+            _, found = self._ivf.search(self._codes.query(vector)[None], k + self.calibration.candidates, params=parameters)
         return ranked(self._matrix, found[0][found[0] >= 0], vector, k)
 
     def numbers(self) -> Numbers:
@@ -163,7 +160,7 @@ class IvfIndex:
     def layout(self) -> Layout:
         """Which number lies in which list, with the centroids."""
         lists = self._lists.values[self._matrix.living].astype(np.int64)
-        return Layout(self.centroids, self._reach, self.calibration, self.numbers(), lists)
+        return Layout(self.centroids, self.calibration, self.numbers(), lists)
 
     @contextmanager
     def _threads(self, read: float) -> Iterator[None]:
@@ -187,11 +184,6 @@ def omp_threads(count: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def reach_of(sample: Vectors) -> float:
-    """The magnitude that all but one in 10,000 numbers stay below."""
-    return max(float(np.quantile(np.abs(sample), 0.9999)), 1e-6)
 
 
 def _selector(rows: Rows, total: int) -> faiss.IDSelector:

@@ -25,8 +25,7 @@ def save_layout(directory: Path, identity: str, layout: Layout) -> None:
             file,
             identity=np.asarray(identity),
             centroids=layout.centroids,
-            reach=np.asarray(layout.reach),
-            calibration=np.asarray([layout.calibration.size, *layout.calibration.probes]),
+            calibration=np.asarray([layout.calibration.size, layout.calibration.candidates, *layout.calibration.probes]),
             numbers=layout.numbers,
             lists=layout.lists.astype(np.int32),
         )
@@ -44,9 +43,9 @@ def load_layout(directory: Path, identity: str, dimension: int) -> Layout | None
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if str(kept["identity"]) != identity or kept["centroids"].shape[1] != dimension:
                 return None
-            size, *probes = (int(value) for value in kept["calibration"])
+            size, candidates, *probes = (int(value) for value in kept["calibration"])
             lists = kept["lists"].astype(np.int64)
-            return Layout(kept["centroids"], float(kept["reach"]), Calibration(tuple(probes), size), kept["numbers"], lists)
+            return Layout(kept["centroids"], Calibration(tuple(probes), candidates, size), kept["numbers"], lists)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("%s cannot be read and is made anew: %s", path, error)
         return None

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trimtab.retrieval.calibration import QUERIES, Truth, calibrated, truths
+from trimtab.retrieval.calibration import CANDIDATES, QUERIES, Truth, calibrate, truths
 from trimtab.retrieval.clustering import centroids
 from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.index import FlatIndex, Index
-from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads, reach_of
+from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads
 from trimtab.retrieval.matrix import Numbers
 from trimtab.retrieval.plan import IndexPlan
 from trimtab.retrieval.view import View
@@ -116,10 +116,10 @@ class Retraining:
             return self._flat(numbers)
         count = min(lists, max(1, len(sample) // 8))
         found = centroids(sample, count, seed=plan.seed, check=self._check)
-        index = IvfIndex(found, reach_of(sample[:16384]), Calibration((1,), len(numbers)), plan.search_threads)
+        index = IvfIndex(found, Calibration((1,), CANDIDATES[0], len(numbers)), plan.search_threads)
         exact = truths(*_shuffled(*self._view.held(_some(numbers, QUERIES[0], chance)), chance))
         last = self._copy(numbers, index, exact)
-        index.calibration = calibrated(exact, index, plan.recall, self._check)
+        calibrate(exact, index, plan.recall, self._check)
         return index, last
 
     def _sample(self, numbers: Numbers) -> Vectors:

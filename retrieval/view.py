@@ -47,7 +47,7 @@ class View:
             for rows, vectors in passages:
                 view.apply(Change(0, (), rows, vectors, 0))
             return view
-        index = IvfIndex(layout.centroids, layout.reach, layout.calibration, threads)
+        index = IvfIndex(layout.centroids, layout.calibration, threads)
         view = cls(index, dimension)
         for rows, vectors in passages:
             view._columns.extend(Added.of(rows))
