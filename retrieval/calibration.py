@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import Numbers
 from trimtab.retrieval.ivf import NEIGHBOURS, SHARES, Calibration, IvfIndex
+from trimtab.retrieval.matrix import Numbers
 
 QUERIES = (300, 100, 60, 40)
 """Stored vectors that are searched for, by share. With 300 the standard error of a recall of .965 is about .006 on clustered

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.retrieval.documents import TRUST, Document, Filter, strings
+from trimtab.retrieval.documents import TRUST, Filter, strings
 from trimtab.retrieval.growing import Growing
-from trimtab.retrieval.index import Numbers, places
+from trimtab.retrieval.matrix import Numbers, places
 from trimtab.retrieval.records import Row
 
 Mask = npt.NDArray[np.bool_]
@@ -67,11 +67,13 @@ class Added:
         values = (
             np.asarray([row.number for row in rows], dtype=np.int64),
             np.asarray([row.document for row in rows], dtype=np.int64),
-            np.asarray([TRUST.index(Document("", "", given).trust) for given in metadata], dtype=np.int8),
+            np.asarray([_RANK.get(given.get("trust"), 0) for given in metadata], dtype=np.int8),
             np.asarray([_day(given.get("valid_from"), 0) for given in metadata], dtype=np.int32),
             np.asarray([_day(given.get("valid_until"), _FOREVER) for given in metadata], dtype=np.int32),
-            np.asarray([not strings(given.get("jurisdiction")) for given in metadata], dtype=np.bool_),
-            np.asarray([_key(row.id) for row in rows], dtype=np.int64),
+            np.asarray(
+                ["jurisdiction" not in given or not strings(given["jurisdiction"]) for given in metadata], dtype=np.bool_
+            ),
+            np.asarray([hash(row.id) for row in rows], dtype=np.int64),
         )
         found: dict[str, tuple[list[int], list[int]]] = {}
         for row, given in enumerate(metadata):
@@ -150,9 +152,9 @@ class Columns:
             day = where.valid_on.toordinal()
             mask &= (self._first_day.values <= day) & (day <= self._last_day.values)
         if where.jurisdiction:
-            mask &= self._everywhere.values | self._having(_place, where.jurisdiction)
+            mask &= self._everywhere.values | self._having(_HAS["jurisdiction"], where.jurisdiction)
         for tag in where.tags:
-            mask &= self._having(_tag, (tag,))
+            mask &= self._having(_HAS["tags"], (tag,))
         for name, value in where.where.items():
             mask &= self._having(_equal(name), (value,))
         if where.ids:
@@ -179,30 +181,33 @@ class Columns:
         return self._documents.values[places(self._numbers.values, numbers)]
 
 
-_place = "jurisdiction has"
-_tag = "tags has"
+_RANK: dict[Any, int] = {trust: rank for rank, trust in enumerate(TRUST)}
+_HAS = {"jurisdiction": "jurisdiction has", "tags": "tags has"}
+"""Members that hold several values -> the question whether one is among them."""
 
 
 def _equal(member: str) -> str:
+    """The question whether a member is just one value."""
     return f"{member} is"
 
 
 def _pairs(metadata: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Every question about a document that is answered with yes."""
-    for value in strings(metadata.get("jurisdiction")):
-        yield _place, _key(value)
-    for value in strings(metadata.get("tags")):
-        yield _tag, _key(value)
     for name, value in metadata.items():
+        if name in _HAS:
+            for item in strings(value):
+                yield _HAS[name], hash(item)
         if isinstance(value, str | int | float):
             yield _equal(name), _key(value)
 
 
-def _key(value: str | int | float | bool) -> int:
+def _key(value: str | float) -> int:
     """A hash that is the same for values that JSON takes for equal: 1 and 1.0, but not true, and not "1"."""
+    if isinstance(value, str):
+        return hash(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return hash(("bool" if isinstance(value, bool) else "text" if isinstance(value, str) else "number", str(value)))
+    return hash(("bool" if isinstance(value, bool) else "number", str(value)))
 
 
 def _day(value: str | None, otherwise: int) -> int:

@@ -11,8 +11,9 @@ Number = TypeVar("Number", bound=np.generic)
 class Growing(Generic[Number]):
     """Values of one type, or rows of them, contiguous."""
 
-    def __init__(self, dtype: type[Number], width: int | None = None) -> None:
-        shape = (0,) if width is None else (0, width)
+    def __init__(self, dtype: type[Number], width: int | None = None, *, room: int = 0) -> None:
+        """room: length up to which nothing is copied; memory is taken when it is written to."""
+        shape = (room,) if width is None else (room, width)
         self._room: npt.NDArray[Number] = np.empty(shape, dtype=dtype)
         self._length = 0
 

@@ -25,6 +25,7 @@ def save_layout(directory: Path, identity: str, layout: Layout) -> None:
             file,
             identity=np.asarray(identity),
             centroids=layout.centroids,
+            reach=np.asarray(layout.reach),
             calibration=np.asarray([layout.calibration.size, *layout.calibration.probes]),
             numbers=layout.numbers,
             lists=layout.lists.astype(np.int32),
@@ -45,7 +46,7 @@ def load_layout(directory: Path, identity: str, dimension: int) -> Layout | None
                 return None
             size, *probes = (int(value) for value in kept["calibration"])
             lists = kept["lists"].astype(np.int64)
-            return Layout(kept["centroids"], Calibration(tuple(probes), size), kept["numbers"], lists)
+            return Layout(kept["centroids"], float(kept["reach"]), Calibration(tuple(probes), size), kept["numbers"], lists)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("%s cannot be read and is made anew: %s", path, error)
         return None

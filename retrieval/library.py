@@ -48,16 +48,18 @@ class Library:
     def create(self, name: str, *, encoder: str | None = None, metadata: Mapping[str, Any] | None = None) -> Corpus:
         """A new, empty corpus. Raises InvalidName, CorpusExists, LibraryLocked, InvalidDocument (of the metadata).
 
-        encoder: its name; None = the default one.
+        encoder: its name; None = the default one. What the source of encoders raises for a name it does not know is passed on.
         """
         check_name("corpus", name)
         check_metadata(metadata or {})
+        chosen = encoder or self._encoders.default
+        self._encoders.get(chosen)
         with self._lock:
             if name in self._built_in or name in self._own():
                 raise CorpusExists(name)
             making = self._directory / f"{PASSING}{uuid.uuid4().hex}"
             making.mkdir()
-            Corpus.create(making, name, encoder or self._encoders.default, metadata or {})
+            Corpus.create(making, name, chosen, metadata or {})
             making.rename(self._directory / name)
             _sync(self._directory)
             return self.open(name)

@@ -14,6 +14,11 @@ class SharedLock:
         self._waiting = 0
         self._written = False
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a writer waits."""
+        return self._waiting > 0
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Beside other readers."""

@@ -1,5 +1,6 @@
 """A corpus as it lies in memory: the view that is searched, the work that keeps its index fit, and the file that keeps that."""
 
+import logging
 from pathlib import Path
 
 from trimtab.retrieval.documents import Filter
@@ -10,6 +11,8 @@ from trimtab.retrieval.plan import IndexPlan
 from trimtab.retrieval.records import Change, Records
 from trimtab.retrieval.retraining import Retraining
 from trimtab.retrieval.view import Match, View
+
+_log = logging.getLogger(__name__)
 
 STALE = 0.1
 """Share of passages that the file does not know above which it is written anew."""
@@ -54,5 +57,9 @@ class Memory:
             self._keep(index.layout())
 
     def _keep(self, layout: Layout) -> None:
-        save_layout(self._directory, self._identity, layout)
-        self._kept = len(layout.numbers)
+        try:
+            save_layout(self._directory, self._identity, layout)
+        except OSError as error:
+            _log.warning("the index in %s is not kept and will be made anew at the next start: %s", self._directory, error)
+        else:
+            self._kept = len(layout.numbers)

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from sqlite3 import Connection
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -174,7 +176,7 @@ def read_passages(
     while rows := cursor.fetchmany(size):
         vectors = np.frombuffer(b"".join(row[4] for row in rows), dtype=STORED).reshape(-1, dimension)
         yield (
-            [Row(number, document, name, json.loads(text)) for number, document, name, text, _ in rows],
+            [Row(number, document, name, _parsed(text)) for number, document, name, text, _ in rows],
             vectors.astype(np.float32),
         )
 
@@ -182,6 +184,12 @@ def read_passages(
 def no_vectors() -> Vectors:
     """What a change that adds nothing adds."""
     return np.empty((0, 0), dtype=np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(metadata: str) -> Mapping[str, Any]:
+    """Many documents have the same metadata."""
+    return MappingProxyType(json.loads(metadata))
 
 
 _GIVEN = "(SELECT value FROM json_each(?))"

@@ -14,8 +14,9 @@ import numpy as np
 from trimtab.retrieval.calibration import QUERIES, Truth, calibrated, truths
 from trimtab.retrieval.clustering import centroids
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import FlatIndex, Index, Numbers
-from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads
+from trimtab.retrieval.index import FlatIndex, Index
+from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads, reach_of
+from trimtab.retrieval.matrix import Numbers
 from trimtab.retrieval.plan import IndexPlan
 from trimtab.retrieval.view import View
 
@@ -66,7 +67,7 @@ class Retraining:
         index, size = self._view.index, len(self._view)
         if isinstance(index, IvfIndex):
             made = index.calibration.size
-            return size > self._plan.growth * made or size * self._plan.growth < made
+            return index.used > self._plan.growth * made or size * self._plan.growth < made
         return size > self._plan.exact_up_to
 
     def _work(self) -> None:
@@ -110,14 +111,21 @@ class Retraining:
     def _ivf(self, numbers: Numbers) -> tuple[Index, int]:
         plan, chance = self._plan, np.random.default_rng(self._plan.seed)
         lists = plan.lists(len(numbers))
-        _, sample = self._view.held(_some(numbers, lists * plan.sample, chance))
+        sample = self._sample(_some(numbers, lists * plan.sample, chance))
+        if not len(sample):  # all were removed meanwhile
+            return self._flat(numbers)
         count = min(lists, max(1, len(sample) // 8))
         found = centroids(sample, count, seed=plan.seed, check=self._check)
-        index = IvfIndex(found, Calibration((1,), len(numbers)), plan.search_threads)
+        index = IvfIndex(found, reach_of(sample[:16384]), Calibration((1,), len(numbers)), plan.search_threads)
         exact = truths(*_shuffled(*self._view.held(_some(numbers, QUERIES[0], chance)), chance))
         last = self._copy(numbers, index, exact)
         index.calibration = calibrated(exact, index, plan.recall, self._check)
         return index, last
+
+    def _sample(self, numbers: Numbers) -> Vectors:
+        """Vectors of those that are still held, read in parts between which changes go on."""
+        parts = [self._view.held(numbers[begin : begin + BATCH])[1] for begin in range(0, len(numbers), BATCH)]
+        return np.concatenate(parts)
 
     def _copy(self, numbers: Numbers, index: Index, seen_by: Sequence[Truth] = ()) -> int:
         """Adds what is still held of some numbers; the highest of them, or -1."""

@@ -8,9 +8,10 @@ import numpy as np
 from trimtab.retrieval.columns import Added, Columns
 from trimtab.retrieval.documents import Filter
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import FlatIndex, Index, Numbers
+from trimtab.retrieval.index import FlatIndex, Index
 from trimtab.retrieval.ivf import IvfIndex, Layout
 from trimtab.retrieval.locking import SharedLock
+from trimtab.retrieval.matrix import Numbers
 from trimtab.retrieval.records import Change, Row
 
 
@@ -46,7 +47,7 @@ class View:
             for rows, vectors in passages:
                 view.apply(Change(0, (), rows, vectors, 0))
             return view
-        index = IvfIndex(layout.centroids, layout.calibration, threads)
+        index = IvfIndex(layout.centroids, layout.reach, layout.calibration, threads)
         view = cls(index, dimension)
         for rows, vectors in passages:
             view._columns.extend(Added.of(rows))
@@ -126,4 +127,5 @@ class View:
                 index.add(new, self._index.vectors(new))
             index.remove(np.concatenate(self._gone or [np.empty(0, dtype=np.int64)]))
             self._gone = None
-            self._index = index
+            before, self._index = self._index, index
+        del before  # to free a gigabyte takes a while: nobody should wait for it

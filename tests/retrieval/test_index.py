@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.retrieval.encoding import Vectors
-from trimtab.retrieval.index import FlatIndex, Numbers
+from trimtab.retrieval.index import FlatIndex
 from trimtab.retrieval.ivf import Calibration, IvfIndex
+from trimtab.retrieval.matrix import Numbers
 
 DIMENSION = 6
 CHANCE = np.random.default_rng(7)
@@ -36,8 +37,8 @@ class EveryList(IvfIndex):
 
 INDICES: dict[str, Callable[[], FlatIndex | IvfIndex]] = {
     "flat": lambda: FlatIndex(DIMENSION),
-    "ivf": lambda: IvfIndex(CENTROIDS, Calibration((1,), 1000)),
-    "ivf by lists": lambda: EveryList(CENTROIDS, Calibration((1,), 1000)),
+    "ivf": lambda: IvfIndex(CENTROIDS, 1.0, Calibration((1,), 1000)),
+    "ivf by lists": lambda: EveryList(CENTROIDS, 1.0, Calibration((1,), 1000)),
 }
 
 additions = st.lists(st.integers(0, len(POOL) - 1), min_size=1, max_size=40)
@@ -109,7 +110,7 @@ def test_a_search_reads_more_lists_the_fewer_vectors_are_searched() -> None:
             read.append(probes)
             return super().probe(vector, k, probes, among)
 
-    index = Counting(unit(64), Calibration((2, 8, 32, 64), 6400))
+    index = Counting(unit(64), 1.0, Calibration((2, 8, 32, 64), 6400))
     index.add(np.arange(6400), vectors[:6400])
     index.search(vectors[0], 10)
     index.search(vectors[0], 10, np.arange(0, 6400, 4))

@@ -87,6 +87,13 @@ def test_each_corpus_has_the_encoder_it_was_made_with(tmp_path: Path) -> None:
     assert [(info.encoder, info.dimension) for info in library.names()] == [("words", 32), ("other", 8)]
 
 
+def test_an_encoder_that_nobody_has_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    library = Library(tmp_path, Encoders())
+    with pytest.raises(KeyError, match="nobody"):
+        library.create("a", encoder="nobody")
+    assert library.names() == []
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     library = Library(tmp_path, Encoders())
     library.create("a")
