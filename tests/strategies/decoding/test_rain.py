@@ -38,6 +38,7 @@ from trimtab.strategies.pipeline import Pipeline
 
 GOOD = RainConfig(value="fixed")  # type: ignore[arg-type]
 SCORED = RainConfig(value="reward")  # type: ignore[arg-type]
+QUICK = RainConfig(value="reward", max_iterations=10)  # type: ignore[arg-type]
 WHY = asked("Why?")
 
 
@@ -110,7 +111,7 @@ class TestStreaming:
             )
 
         assert await answer(5, 0) == await answer(5, 4)
-        assert await answer(5, 0) != await answer(6, 0)
+        assert len({await answer(seed, 0) for seed in range(4)}) > 1
 
     async def test_a_raw_prompt(self) -> None:
         model = RuleModel(level)
@@ -133,8 +134,8 @@ class TestStops:
     async def test_a_stop_string_ends_the_answer_and_never_leaks(self, stop: str) -> None:
         """What is said is a prefix of what would be said without it, up to the string."""
         model = RuleModel()
-        params = Params(max_tokens=120, stop=(stop,))
-        deltas = (await decoded(SCORED, ctx_of(model, params=params)))[0]
+        params = Params(max_tokens=100, stop=(stop,))
+        deltas = (await decoded(QUICK, ctx_of(model, params=params)))[0]
         text = text_of(deltas)
         assert stop not in text
         raw = model.decode(ids_of(deltas))

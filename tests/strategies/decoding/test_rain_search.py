@@ -109,7 +109,7 @@ class TestEqualTrees:
         assert shared == [trees for _, trees in alone]
 
     @given(st.integers(0, 10**6), st.integers(0, 6), st.sampled_from([1, 2, 3]), st.booleans())
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=5, deadline=None)
     def test_any_model_and_value(self, seed: int, ahead: int, kinds: int, similar: bool) -> None:
         def value() -> RuleValue:
             return RuleValue(lambda text: float(number(text, seed) % kinds - 1), jitter=2)
@@ -176,7 +176,7 @@ class TestIterations:
         await searched(SERVING, model=eager, value=RuleValue(lambda text: value), ahead=16, room=40)
         assert eager.tokens <= most * patient.tokens
         assert patient.most_running <= 3
-        assert eager.most_running > 6
+        assert eager.most_running > 3
 
     async def test_bad_children_get_company(self) -> None:
         search, _ = await searched(SERVING, value=RuleValue(lambda text: -1.0), room=40)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.strategies.decoding.rain_priors import Candidate, Tokens, candidate_set, mixed_with_uniform, renormalised
@@ -119,6 +119,7 @@ class TestIterations:
         assert run.additions
 
     @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=10), st.floats(-1, 0.8))
+    @settings(max_examples=15)
     def test_without_an_early_stop_a_move_takes_15_to_50(self, priors: list[float], value: float) -> None:
         run = Run(always(value), priors=priors)
         assert all(15 <= run.move()[0] <= 50 for _ in range(4))
