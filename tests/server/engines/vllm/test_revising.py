@@ -1,4 +1,4 @@
-"""A revision's dialogue goes on from the draft: the engine computes nothing of the draft again."""
+"""What revisers ask of the engine: nothing of a draft is computed again, and a correction can be held to a form."""
 
 import pytest
 
@@ -6,7 +6,8 @@ from tests.server.engines.vllm.requests import call
 from tests.strategies.doubles import said
 from trimtab.server.engines.vllm import VllmEngine
 from trimtab.strategies.core.engine import Params
-from trimtab.strategies.core.messages import Usage
+from trimtab.strategies.core.errors import RequestRefused
+from trimtab.strategies.core.messages import Segment, Text, Usage
 from trimtab.strategies.revising.dialogue import ChatDialogue
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
@@ -33,3 +34,13 @@ async def test_a_critique_reuses_the_drafts_keys_and_values(engine: VllmEngine) 
     async for delta in messages.chat(critique, Params(max_tokens=1, temperature=0.0), call()):
         usage = delta.usage or usage
     assert usage.cached_tokens >= (len(seen) - 1) // BLOCK * BLOCK
+
+
+async def test_a_raw_prompt_is_held_to_a_structure(engine: VllmEngine) -> None:
+    text = engine.ports.text
+    assert text is not None
+    held = Params(max_tokens=40, temperature=0.0, native={"structured_outputs": {"choice": ["a quiet grey harbour"]}})
+    prompt = Text((Segment("content", "The capital of France is"),))
+    assert "".join([delta.text async for delta in text.complete(prompt, held, call())]) == "a quiet grey harbour"
+    with pytest.raises(RequestRefused, match="structured_outputs"):
+        await anext(text.complete(prompt, Params(native={"structured_outputs": {"chice": ["x"]}}), call()))
