@@ -63,7 +63,7 @@ def distinct(hits: Iterable[Hit], *, unlike: str | None) -> Iterator[Demonstrati
         if not isinstance(answer, str) or not answer.strip() or _words(hit.document.text) == forbidden:
             continue
         words = frozenset(_words(f"{hit.document.text}\n{answer}"))
-        if any(_share(words, other) >= NEAR for other in seen):
+        if any(_are_near(words, other) for other in seen):
             continue
         seen.append(words)
         yield Demonstration(hit.document.id, hit.document.text, answer.strip(), hit.score)
@@ -73,5 +73,9 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORDS.findall(text.casefold()))
 
 
-def _share(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / max(1, len(one | other))
+def _are_near(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether they share so many of their words. Sets of very different sizes cannot, and are not compared."""
+    if min(len(one), len(other)) < NEAR * max(len(one), len(other)):
+        return False
+    shared = len(one & other)
+    return shared >= NEAR * (len(one) + len(other) - shared)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field
@@ -112,7 +113,7 @@ class Demonstrations:
         with timed(ctx):
             hits = await search(self.config, query_of(prompt, self.config.query), POOL * self.config.max_k, ctx)
             near = [hit for hit in hits if hit.score >= self.config.min_similarity]
-            ranked = list(distinct(near, unlike=asked))[: self.config.max_k]
+            ranked = list(islice(distinct(near, unlike=asked), self.config.max_k))
             texts = [one.rendered for one in ranked]
             fitted = await fit(texts, ctx, room=self.config.budget_tokens, each=self.config.each_tokens)
         best_first = [ranked[place] for place in fitted.kept]

@@ -31,3 +31,22 @@ class ListCorpora:
         if corpus not in self.corpora:
             raise CorpusNotFound(f"no corpus is called {corpus!r}")
         return self.corpora[corpus]
+
+
+@dataclass
+class WordCorpora:
+    """One corpus that changes while it is used; passages are ranked by the share of the query's words that they hold."""
+
+    documents: dict[str, Document] = field(default_factory=dict)
+
+    def put(self, id: str, text: str, **metadata: Any) -> None:
+        self.documents[id] = Document(id, text, metadata)
+
+    async def search(self, corpus: str, query: str, k: int, *, where: Filter | None = None) -> tuple[Hit, ...]:
+        wanted = set(query.casefold().split())
+        admitted = [one for one in self.documents.values() if where is None or where.admits(one)]
+        hits = [Hit(one, one.text, len(wanted & set(one.text.casefold().split())) / len(wanted)) for one in admitted]
+        return tuple(sorted(hits, key=lambda one: (-one.score, one.document.id))[:k])
+
+    async def size(self, corpus: str) -> int:
+        return len(self.documents)
