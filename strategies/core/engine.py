@@ -41,6 +41,8 @@ class Params:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     ignore_eos: bool = False
     min_tokens: int = 0
+    in_one: bool = False
+    """Whether a sample may come as one delta without text, when it is complete (token level only): cheaper where n is large."""
     native: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """Chat-only wire fields handed to the engine's chat layer as they are: tools, tool_choice, response_format, ..."""
 

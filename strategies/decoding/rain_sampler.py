@@ -81,7 +81,7 @@ class Sampler:
 
     async def ranked(self, answer: Tokens) -> tuple[Candidate, ...]:
         """The most likely next tokens, best first, with their probabilities among all that are asked for."""
-        params = replace(NEUTRAL, max_tokens=1, temperature=0.0, logprobs=RANKED, ignore_eos=True)
+        params = replace(NEUTRAL, max_tokens=1, temperature=0.0, logprobs=RANKED, ignore_eos=True, in_one=True)
         sample = (await self._gathered(answer, params))[0]
         best = sorted(sample.tops[0].items(), key=lambda item: (-item[1], item[0]))[:RANKED]
         top, temperature = dict(best), self.profile.temperature
@@ -103,6 +103,7 @@ class Sampler:
             seed=self._seed(answer, "set", number),
             stop_token_ids=self.stop_token_ids if ends_at_eos else (),
             ignore_eos=self.ignore_eos or not ends_at_eos,
+            in_one=True,
         )
         if greedy is not None:
             return Drawn(greedy, await self._drawn(answer, sampled))

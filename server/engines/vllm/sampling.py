@@ -48,7 +48,8 @@ def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequ
         allowed_token_ids=list(params.allowed_token_ids) or None,
         logit_bias=dict(params.logit_bias) or None,
         structured_outputs=_structure(params.native),
-        output_kind=RequestOutputKind.DELTA,
+        detokenize=not params.in_one or bool(params.stop or stops),
+        output_kind=RequestOutputKind.FINAL_ONLY if params.in_one else RequestOutputKind.DELTA,
         skip_clone=True,
     )
 

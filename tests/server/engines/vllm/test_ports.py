@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,3 +155,16 @@ async def test_an_id_ends_all_of_its_calls(engine: VllmEngine) -> None:
     for stream in (*streams, chat):
         with pytest.raises(EngineUnavailable):
             await drained(stream)
+
+
+async def test_samples_in_one_delta_are_those_that_stream(engine: VllmEngine) -> None:
+    params = Params(max_tokens=5, n=3, temperature=1.0, seed=4, logprobs=15, ignore_eos=True)
+    streamed = await tokens(engine, ids_of(engine), params)
+    whole = await tokens(engine, ids_of(engine), replace(params, in_one=True))
+    assert sorted(delta.index for delta in whole) == [0, 1, 2]
+    for delta in whole:
+        own = [piece for piece in streamed if piece.index == delta.index]
+        assert delta.token_ids == tuple(token for piece in own for token in piece.token_ids)
+        assert delta.logprobs == pytest.approx([value for piece in own for value in piece.logprobs], abs=0.05)
+        assert [len(top) for top in delta.top_logprobs] == [15] * 5
+        assert delta.finish_reason == "length"
