@@ -20,6 +20,7 @@ from tests.contracts.servers import Live, serving
 from tests.contracts.strategies.asking import Client, Reply
 from tests.contracts.strategies.cases import ALIGNER, HOSTILE, every
 from tests.waiting import until
+from trimtab.strategies.config import catalogue
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -104,7 +105,8 @@ async def test_choices_stops_and_length_are_honoured(client: Client, server: Liv
     mark = whole[len(whole) // 2 :][:3]
     cut = answered(await client.ask(spec(kind), **GREEDY, stop=[mark]), server, kind)
     assert mark not in cut.texts[0]
-    assert cut.finishes == ["stop"]
+    if catalogue()[kind].role != "reviser":  # a reviser makes another text of the draft that the string has cut
+        assert cut.finishes == ["stop"]
 
 
 @every
