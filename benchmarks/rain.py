@@ -108,13 +108,12 @@ class Counted:
             self.forwarded += sum(len(prompt_token_ids) - known for known in cached.values())
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
-        params = Params(max_tokens=1, temperature=0.0, logprob_token_ids=tuple(candidates), ignore_eos=True)
-        found: dict[int, float] = {}
+        params = Params(max_tokens=1, temperature=0.0, logprobs=20, ignore_eos=True, in_one=True)
         async with aclosing(self.generate(prompt_token_ids, params, call)) as deltas:
-            async for delta in deltas:
-                for position in delta.top_logprobs:
-                    found.update(position)
-        return tuple(found[candidate] for candidate in candidates)
+            found = {token: value async for delta in deltas for token, value in delta.top_logprobs[0].items()}
+        if all(candidate in found for candidate in candidates):
+            return tuple(found[candidate] for candidate in candidates)
+        return await self.inner.next_logprobs(prompt_token_ids, candidates, call)
 
 
 @dataclass
