@@ -3,17 +3,17 @@
     python benchmarks/rain.py [--iterations 50] [--tokens 17] [--prompts 8] [--baseline-prompts 2]
 
 The baseline (`_sequential_rain`) has the same rules, settings, judge and encoder, and the same engine with its prefix cache
-off, batch 1: faster than a transformers loop, so the kinder choice. Forwarded tokens are counted exactly, each call's prompt
-less what was cached plus what was generated, judgements included. Values come from self-evaluation by the policy; with the
-value fixed at +1 the search is compared with plain decoding of as many tokens, in engine steps and in time. Prompts are about
-as long as those of the released code.
+off, batch 1: faster than a transformers loop, so the kinder choice. Forwarded tokens are all that the model computes, by the
+engine's own count: prompts without what was cached, and what was generated, judgements included. Values come from
+self-evaluation by the policy; with the value fixed at +1 the search is compared with plain decoding of as many tokens, in
+engine steps and in time. Prompts are about as long as those of the released code.
 """
 
 import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from statistics import mean
@@ -76,11 +76,13 @@ BEFORE = (
 
 @dataclass
 class Counted:
-    """A tokens port that counts what the engine computes; judgements are read off a sampled token to see what was cached."""
+    """A tokens port that counts what is asked and said."""
 
     inner: TokensPort
-    forwarded: int = 0
-    calls: int = 0
+    asked: int = 0
+    """Tokens of prompts, once a sample."""
+    said: int = 0
+    """Tokens generated."""
 
     @property
     def eos_token_ids(self) -> frozenset[int]:
@@ -96,30 +98,21 @@ class Counted:
         return self.inner.decode(token_ids)
 
     async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
-        self.calls += 1
-        cached = dict.fromkeys(range(params.n), 0)
-        try:
-            async with aclosing(self.inner.generate(prompt_token_ids, params, call)) as deltas:
-                async for delta in deltas:
-                    self.forwarded += len(delta.token_ids)
-                    cached[delta.index] = max(cached[delta.index], delta.cached_tokens)
-                    yield delta
-        finally:
-            self.forwarded += sum(len(prompt_token_ids) - known for known in cached.values())
+        self.asked += params.n * len(prompt_token_ids)
+        async with aclosing(self.inner.generate(prompt_token_ids, params, call)) as deltas:
+            async for delta in deltas:
+                self.said += len(delta.token_ids)
+                yield delta
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
-        params = Params(max_tokens=1, temperature=0.0, logprob_token_ids=tuple(candidates), ignore_eos=True)
-        found: dict[int, float] = {}
-        async with aclosing(self.generate(prompt_token_ids, params, call)) as deltas:
-            async for delta in deltas:
-                for position in delta.top_logprobs:
-                    found.update(position)
-        return tuple(found[candidate] for candidate in candidates)
+        self.asked += len(prompt_token_ids)
+        self.said += 1
+        return await self.inner.next_logprobs(prompt_token_ids, candidates, call)
 
 
 @dataclass
 class OneByOne(Counted):
-    """As Counted, one call at a time: what asks for two at once waits."""
+    """One call at a time: what asks for two at once waits."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -127,6 +120,10 @@ class OneByOne(Counted):
         async with self.turn, aclosing(Counted.generate(self, prompt_token_ids, params, call)) as deltas:
             async for delta in deltas:
                 yield delta
+
+    async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
+        async with self.turn:
+            return await Counted.next_logprobs(self, prompt_token_ids, candidates, call)
 
 
 @dataclass
@@ -183,21 +180,44 @@ def context_of(port: TokensPort, engine: VllmEngine, encoder: Encoder | None, pa
     )
 
 
+@dataclass
+class Meter:
+    """What the engine did inside the block, by its own counts."""
+
+    engine: VllmEngine
+    begin: float = 0.0
+    before: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __enter__(self) -> "Meter":
+        self.before, self.begin = dict(self.engine.metrics()), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self.begin
+
+    def of(self, name: str) -> int:
+        return int(self.engine.metrics()[name] - self.before[name])
+
+    @property
+    def computed(self) -> int:
+        """Prompt tokens that were not in the prefix cache."""
+        return self.of("prefix_cache_queries_tokens") - self.of("prefix_cache_hits_tokens")
+
+
 async def searched(
     engine: VllmEngine, encoder: Encoder | None, config: RainConfig, question: str, params: Params, number: int
 ) -> Measured:
-    """One of our searches."""
+    """One of our searches; its forwarded tokens are the engine's count, so right only while it is alone."""
     assert engine.ports.tokens is not None
     port = Counted(engine.ports.tokens)
     ctx = context_of(port, engine, encoder, params, number)
-    before, begin = engine.metrics()["steps"], time.perf_counter()
     tokens = 0
-    async with aclosing(config.build().decode(asking(question), params, ctx)) as deltas:
-        async for delta in deltas:
-            tokens += len(delta.token_ids)
-    seconds = time.perf_counter() - begin
-    told = ctx.step.details
-    return Measured(seconds, port.forwarded, told["iterations"], tokens, int(engine.metrics()["steps"] - before))
+    with Meter(engine) as meter:
+        async with aclosing(config.build().decode(asking(question), params, ctx)) as deltas:
+            async for delta in deltas:
+                tokens += len(delta.token_ids)
+    return Measured(meter.seconds, meter.computed + port.said, ctx.step.details["iterations"], tokens, meter.of("steps"))
 
 
 async def plain(engine: VllmEngine, question: str, tokens: int, number: int) -> Measured:
@@ -205,12 +225,11 @@ async def plain(engine: VllmEngine, question: str, tokens: int, number: int) -> 
     assert engine.ports.tokens is not None
     port = Counted(engine.ports.tokens)
     params = Params(max_tokens=tokens, temperature=1.0, top_p=1.0, seed=number, ignore_eos=True)
-    before, begin, said = engine.metrics()["steps"], time.perf_counter(), 0
-    async with aclosing(port.generate(port.encode_chat(asking(question)), params, Call(f"plain-{number}"))) as deltas:
-        async for delta in deltas:
-            said += len(delta.token_ids)
-    seconds = time.perf_counter() - begin
-    return Measured(seconds, port.forwarded, 0, said, int(engine.metrics()["steps"] - before))
+    with Meter(engine) as meter:
+        async with aclosing(port.generate(port.encode_chat(asking(question)), params, Call(f"plain-{number}"))) as deltas:
+            async for _ in deltas:
+                pass
+    return Measured(meter.seconds, meter.computed + port.said, 0, port.said, meter.of("steps"))
 
 
 async def sequential(
@@ -224,7 +243,7 @@ async def sequential(
     search = SequentialRain(port, config.search().rules, config.judge.build(), encode, asking(question), room, number)
     begin = time.perf_counter()
     answer = await search.answer(ctx)
-    return Measured(time.perf_counter() - begin, port.forwarded, search.iterations, len(answer))
+    return Measured(time.perf_counter() - begin, port.asked + port.said, search.iterations, len(answer))
 
 
 def say(title: str, found: Sequence[Measured]) -> None:
@@ -251,12 +270,16 @@ async def measure(args: argparse.Namespace) -> None:
             await searched(engine, encoder, config, q, params, i) for i, q in enumerate(questions[: args.baseline_prompts])
         ]
         say("ours, one at a time", alone)
-        begin = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(searched(engine, encoder, config, q, params, 100 + i)) for i, q in enumerate(questions)]
-        together_s = time.perf_counter() - begin
-        beside = [task.result() for task in tasks]
-        say(f"ours, {len(questions)} at once", beside)
+        with Meter(engine) as meter:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(searched(engine, encoder, config, q, params, 100 + i)) for i, q in enumerate(questions)
+                ]
+        together_s, beside = meter.seconds, [task.result() for task in tasks]
+        iterations = sum(one.iterations for one in beside)
+        print(
+            f"ours, {len(questions)} at once: {together_s:.2f} s for {iterations} iterations, {meter.of('steps')} engine steps"
+        )
         fixed, direct = [], []
         long = replace(params, max_tokens=args.plain_tokens, ignore_eos=True)
         for i, q in enumerate(questions[:4]):

@@ -1,5 +1,6 @@
 """The tokens port of a vLLM upstream: token ids in and out over `/v1/completions`, with exact ids and log-probabilities."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from trimtab.strategies.core.messages import Conversation, Text
 
 ID_PREFIX = "token_id:"
 """How a vLLM server writes a token under `return_tokens_as_token_ids`."""
+LIKELY = 20
+"""Most likely next ids that a question for candidates shows first: vLLM's own limit where none was set."""
 MOST_CANDIDATES = 128
 """Ids whose log-probabilities one request may ask for (vLLM 0.32)."""
 
@@ -67,16 +70,31 @@ class UpstreamTokens:
             yield TokenDelta(0, (), cached_tokens=cached)
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
-        """Raw log-probabilities, in nats, of each candidate id as the next token. At most 128 different candidates."""
-        wanted = tuple(dict.fromkeys(candidates))
-        params = Params(max_tokens=1, temperature=0.0, logprobs=0, logprob_token_ids=wanted)
-        answer = await self.link.post(self._url, self._body(prompt_token_ids, params, call), call.request_id)
-        found = _tops(answer["choices"][0].get("logprobs"))
-        known = found[0] if found else {}
-        absent = [token for token in wanted if token not in known]
+        """Raw log-probabilities, in nats, of each candidate id as the next token; a call more for each unlikely one.
+
+        vLLM's `logprob_token_ids` would show any ids at once, but as of 0.32 it takes the most likely ids away from every other
+        request of the same step.
+        """
+        known = await self._next(prompt_token_ids, Params(max_tokens=1, temperature=0.0, logprobs=LIKELY), call)
+        rest = [token for token in dict.fromkeys(candidates) if token not in known]
+        only = [Params(max_tokens=1, temperature=0.0, logprobs=0, allowed_token_ids=(token,)) for token in rest]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._next(prompt_token_ids, params, call)) for params in only]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        for task in tasks:
+            known |= task.result()
+        absent = [token for token in rest if token not in known]
         if absent:
             raise EngineFailure(f"the upstream gave no log-probability of the token ids {absent[:8]}")
         return tuple(known[token] for token in candidates)
+
+    async def _next(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> dict[int, float]:
+        """Log-probabilities shown beside one token behind the prompt."""
+        answer = await self.link.post(self._url, self._body(prompt_token_ids, params, call), call.request_id)
+        shown = _tops(answer["choices"][0].get("logprobs"))
+        return dict(shown[0]) if shown else {}
 
     @property
     def _url(self) -> str:

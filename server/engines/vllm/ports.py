@@ -10,13 +10,17 @@ from vllm.pooling_params import PoolingParams
 from trimtab.server.engines.labels import Label
 from trimtab.server.engines.prompt_scores import PromptLogprob
 from trimtab.server.engines.vllm.generation import Generation, all_of, finish_reason
-from trimtab.server.engines.vllm.sampling import label_sampling, prompt_sampling, sampling
+from trimtab.server.engines.vllm.sampling import next_sampling, prompt_sampling, sampling
 from trimtab.server.engines.vllm.tokenizer import VllmTokenizer
 from trimtab.server.engines.vllm.wire import VllmWire
 from trimtab.server.wire import body_of, usage_of
 from trimtab.strategies.core.engine import Call, Params, TokenDelta
 from trimtab.strategies.core.errors import ContextLengthExceeded
 from trimtab.strategies.core.messages import Conversation, Delta, Text, Usage
+
+
+LIKELY = 20
+"""Most likely next ids that a question for candidates shows first: a judge's letters are nearly always among them."""
 
 
 class MessagesOverWire:
@@ -145,13 +149,13 @@ class TokensOverEngine:
                     )
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
-        """Raw log-probabilities, in nats, of each candidate id as the next token."""
+        """Raw log-probabilities, in nats, of each candidate id as the next token; a call more for each unlikely one."""
         self._generation.room(prompt_token_ids)
-        ids = list(dict.fromkeys(candidates))
-        size = self._generation.labels
-        batches = [ids[at : at + size] for at in range(0, len(ids), size)]
-        finals = await all_of(self._generation.final(prompt_token_ids, label_sampling(batch), call) for batch in batches)
-        found = {token: entry.logprob for final in finals for token, entry in final.outputs[0].logprobs[0].items()}
+        likely = next_sampling(min(self._generation.labels, LIKELY))
+        found = _next(await self._generation.final(prompt_token_ids, likely, call))
+        rest = [token for token in dict.fromkeys(candidates) if token not in found]
+        forced = await all_of(self._generation.final(prompt_token_ids, next_sampling(only=token), call) for token in rest)
+        found |= {token: _next(final)[token] for token, final in zip(rest, forced, strict=True)}
         return tuple(found[candidate] for candidate in candidates)
 
     async def prompt_logprobs(self, token_ids: Sequence[int], top: int, call: Call) -> list[PromptLogprob | None]:
@@ -166,6 +170,11 @@ class TokensOverEngine:
             best = {i: p.logprob for i, p in position.items() if p.rank is not None and p.rank <= top}
             scored.append(PromptLogprob(token, position[token].logprob, best))
         return scored
+
+
+def _next(final: Any) -> dict[int, float]:
+    """Log-probabilities shown at the one position of a final output."""
+    return {token: entry.logprob for token, entry in final.outputs[0].logprobs[0].items()}
 
 
 def _numbers(sample: Any, top: int | None, wanted: frozenset[int]) -> tuple[tuple[float, ...], tuple[Mapping[int, float], ...]]:

@@ -54,13 +54,17 @@ def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequ
     )
 
 
-def label_sampling(candidates: Sequence[int]) -> SamplingParams:
-    """One greedy token whose position shows the log-probabilities of `candidates` (at most `Generation.labels`)."""
+def next_sampling(top: int = 0, only: int | None = None) -> SamplingParams:
+    """One greedy token whose position shows the log-probabilities of the `top` most likely ids, and its own.
+
+    only: the one id that may come. vLLM's `logprob_token_ids` would show any ids at once, but as of 0.32 it takes the most
+    likely ids away from every other request of the same step.
+    """
     return SamplingParams(
         max_tokens=1,
         temperature=0.0,
-        logprobs=len(candidates),
-        logprob_token_ids=list(candidates),
+        logprobs=top,
+        allowed_token_ids=None if only is None else [only],
         detokenize=False,
         ignore_eos=True,
         output_kind=RequestOutputKind.FINAL_ONLY,

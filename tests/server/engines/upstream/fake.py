@@ -80,8 +80,9 @@ class FakeUpstream:
     def token_answer(self, body: dict[str, Any]) -> Response:
         """Counts on from the last id of the prompt, two tokens at most; id 3 ends."""
         last, ids = body["prompt"][-1], body.get("logprob_token_ids") or []
-        new = [last + 1, 3][: body.get("max_tokens") or 2]
-        tops = [{f"token_id:{token}": -0.5 * place} for place, token in enumerate(new)]
+        only = body.get("allowed_token_ids")
+        new = only[:1] if only else [last + 1, 3][: body.get("max_tokens") or 2]
+        tops = [{f"token_id:{token}": -token / 10 if only else -0.5 * place} for place, token in enumerate(new)]
         for top in tops:
             top.update({f"token_id:{token}": -token / 10 for token in ids})
         logprobs = {

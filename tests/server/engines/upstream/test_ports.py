@@ -215,9 +215,11 @@ class TestVllm:
 
     async def test_log_probabilities_of_candidates(self, setup: Any) -> None:
         s = await setup(FakeUpstream(vllm=True))
-        assert await s.engine.ports.tokens.next_logprobs([5], [9, 8, 9], CALL) == (-0.9, -0.8, -0.9)
-        sent = s.fake.generations()[0]
-        assert (sent["logprob_token_ids"], sent["logprobs"], sent["max_tokens"]) == ([9, 8], 2, 1)
+        assert await s.engine.ports.tokens.next_logprobs([5], [9, 6, 8, 9], CALL) == (-0.9, 0.0, -0.8, -0.9)
+        first, *others = s.fake.generations()
+        assert (first["logprobs"], first["max_tokens"]) == (20, 1)
+        assert [other["allowed_token_ids"] for other in others] == [[9], [8]]
+        assert not any("logprob_token_ids" in sent for sent in s.fake.generations())
 
     async def test_the_tokenizer_face(self, setup: Any) -> None:
         tokenizer = (await setup(FakeUpstream(vllm=True))).engine.tokenizer

@@ -1,5 +1,6 @@
 """Messages, text and tokens ports over the real engine."""
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -112,12 +113,25 @@ async def test_next_logprobs_agree_with_sampling(engine: VllmEngine) -> None:
     assert await engine.ports.tokens.next_logprobs(ids, asked, call()) == pytest.approx([top[t] for t in asked], abs=1e-5)
 
 
-async def test_next_logprobs_of_many_ids_sum_to_one(engine: VllmEngine) -> None:
-    """Over the whole vocabulary the probabilities are 1; more ids than vLLM takes in one call, and never above 1."""
+async def test_next_logprobs_of_unlikely_ids(engine: VllmEngine) -> None:
+    """More ids than are shown at once; their probabilities are never above 1 together."""
     assert engine.ports.tokens is not None
-    values = await engine.ports.tokens.next_logprobs(ids_of(engine), range(400), call())
-    assert len(values) == 400
+    values = await engine.ports.tokens.next_logprobs(ids_of(engine), range(40), call())
+    assert len(values) == 40
     assert 0 < sum(map(math.exp, values)) < 1
+
+
+async def test_questions_for_candidates_leave_others_their_logprobs(engine: VllmEngine) -> None:
+    """In the same step, vLLM's own way of asking would."""
+    port = engine.ports.tokens
+    assert port is not None
+    ids, asked = ids_of(engine), Params(max_tokens=12, temperature=0.0, logprobs=15, ignore_eos=True)
+    drawing = asyncio.create_task(tokens(engine, ids, asked))
+    judging = [asyncio.create_task(port.next_logprobs((*ids, 504 + i), (504, 60), call())) for i in range(8)]
+    positions = [top for delta in await drawing for top in delta.top_logprobs]
+    assert all(math.isfinite(value) for task in judging for value in await task)
+    assert [len(top) for top in positions] == [15] * 12
+    assert all(math.isfinite(value) for top in positions for value in top.values())
 
 
 async def test_a_long_prompt_is_refused_by_length(engine: VllmEngine) -> None:
