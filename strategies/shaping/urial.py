@@ -51,7 +51,7 @@ class UrialConfig(StrategyConfig):
     """Repetition penalty where the request names none (1.0 to 1.15 in the released scripts; it counts the examples' words too);
     null leaves it to the model."""
     frequency_penalty: float | None = Field(default=0.6, ge=0.0, le=2.0)
-    """Frequency penalty where the request names none (it counts the answer's words alone), without which greedy answers of small
+    """Frequency penalty where the request names none (it counts the answer's words alone): without it, greedy answers of small
     base models run in circles; for long answers of large ones 0 to 0.2 is better. null leaves it to the model."""
 
     role: ClassVar[RoleName] = "shaper"
