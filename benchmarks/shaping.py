@@ -50,6 +50,7 @@ QUESTIONS = (
     "How do I ask my landlord to fix the heating?",
     "Why does bread dough need to rest?",
 )
+PENALTY = UrialConfig().frequency_penalty
 GREEDY = {"model": MODEL, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True}
 
 
@@ -81,7 +82,7 @@ async def pair_of(connection: Connection, strategy: Mapping[str, Any], question:
     asked = {"model": MODEL, "messages": messages, "alignment": {"strategy": [strategy]}}
     _, final = await connection.post(TOKENIZE, asked)
     if strategy["kind"] == "urial":
-        direct: dict[str, Any] = {**GREEDY, "prompt": final["tokens"], "stop": list(STOPS)}
+        direct: dict[str, Any] = {**GREEDY, "prompt": final["tokens"], "stop": list(STOPS), "frequency_penalty": PENALTY}
         return Pair(shaped, RAW, direct)
     full = {**shaped, "max_tokens": 1, "alignment": {"strategy": [strategy], "trace": "full"}}
     _, answer = await connection.post(CHAT, full)

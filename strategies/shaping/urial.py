@@ -50,8 +50,9 @@ class UrialConfig(StrategyConfig):
     repetition_penalty: float | None = Field(default=None, ge=1.0, le=2.0)
     """Repetition penalty where the request names none (1.0 to 1.15 in the released scripts; it counts the examples' words too);
     null leaves it to the model."""
-    frequency_penalty: float | None = Field(default=None, ge=0.0, le=2.0)
-    """Frequency penalty where the request names none (it counts the answer's words alone); null leaves it to the model."""
+    frequency_penalty: float | None = Field(default=0.6, ge=0.0, le=2.0)
+    """Frequency penalty where the request names none (it counts the answer's words alone): without it, greedy answers of small
+    base models run in circles; for long answers of large ones 0 to 0.2 is better. null leaves it to the model."""
 
     role: ClassVar[RoleName] = "shaper"
     requires: ClassVar[frozenset[PortName]] = frozenset({"text"})
@@ -107,10 +108,11 @@ class Urial:
     """Renders a conversation as a raw prompt behind the constant head.
 
     The conversation's system text stands behind the head, so that the head is the same for every request and its keys and
-    values are reused; it outranks the head, which says so. Sampling is the paper's where the request leaves it open.
+    values are reused; it outranks the head, which says so. Decoding is greedy where the request leaves it open.
     Source: Lin et al. 2023, arXiv 2312.01552, section 4 and the released `urial_backticks` renderer.
     Deviation: an answer ends at a header on a line of its own (released: at `# Query` anywhere); only its closing fence is
-    taken off, not every fence; texts cannot break the frame (see `Frame`); no stray spaces in the layouts.
+    taken off, not every fence; texts cannot break the frame (see `Frame`); no stray spaces in the layouts; a frequency penalty
+    (the paper: none; its scripts: repetition penalties up to 1.15).
     """
 
     config: UrialConfig

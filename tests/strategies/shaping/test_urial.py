@@ -82,9 +82,9 @@ def test_the_heads_are_what_they_were() -> None:
         "head of all": head_of(UrialConfig(k=8)).sha256,
     }
     assert heads == {
-        "head block": "37ac72ec1be33b68234ca61b3d2b2f61726f37a28cd9cbf70eb29f1e8e73b49e",
-        "head inline": "4505808ee852b14b9b9ab3a3179c62106a66dc8993fc4792a1dd681ad1219535",
-        "head of all": "62da6d78f767870615a95a98e9b8ebb793429ed4b4de45ab5eb43f13fd02ecc2",
+        "head block": "3faba60483c686b6175b19e40b79aa9e059824ed6ce74dd41f07194c9e418b56",
+        "head inline": "cc81481e76bd4fcf6dc788412ef032d216f5d91f13d250eeb9b3acf6f755935b",
+        "head of all": "40dfaa631fe92d296b12246f3acda81e8a604380554c3e65d76699a154ff000f",
     }
 
 
@@ -179,12 +179,11 @@ async def test_what_a_raw_prompt_cannot_show_is_refused(message: Message) -> Non
     assert refused.value.param == "messages.1"
 
 
-async def test_sampling_is_the_papers_where_the_request_leaves_it_open() -> None:
+async def test_decoding_is_greedy_where_the_request_leaves_it_open() -> None:
     engine = RawEngine(["x"])
-    await answered(Ports(text=engine))
-    await answered(Ports(text=engine), Params(temperature=0.7))
-    await answered(Ports(text=engine), Params(n=2))
-    assert [params.temperature for params in engine.params] == [0.0, 0.7, None]
+    for params in (Params(), Params(temperature=0.7, frequency_penalty=0.0), Params(n=2)):
+        await answered(Ports(text=engine), params)
+    assert [(params.temperature, params.frequency_penalty) for params in engine.params] == [(0.0, 0.6), (0.7, 0.0), (None, 0.6)]
 
 
 async def test_the_answer_ends_where_the_next_query_begins() -> None:
