@@ -107,18 +107,38 @@ class Terminal:
         """Press these keys."""
         os.write(self._master, text.encode())
 
-    def expect(self, wanted: str) -> str:
-        """What is shown up to `wanted` and with it, since the last call."""
-        deadline = time.monotonic() + LONGEST_S
+    def interrupt(self, wanted: str) -> str:
+        """Press Ctrl-C and expect `wanted`. Pressed again where nothing comes: a signal between the prompt and the read behind
+        it is heard with the next one only."""
+        self.type("\x03")
+        if not self._comes(wanted, 10.0):
+            self.type("\x03")
+        return self.expect(wanted)
+
+    def _comes(self, wanted: str, seconds: float) -> bool:
+        """Whether it is shown within so many seconds."""
+        deadline = time.monotonic() + seconds
         while wanted not in self._seen:
             ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"{wanted!r} did not come; shown: {self._seen!r}"
+            if not ready:
+                return False
             try:
                 self._seen += os.read(self._master, 4096).decode(errors="replace")
             except OSError as error:
                 raise AssertionError(f"the program ended before {wanted!r}; shown: {self._seen!r}") from error
+        return True
+
+    def expect(self, wanted: str) -> str:
+        """What is shown up to `wanted` and with it, since the last call."""
+        assert self._comes(wanted, LONGEST_S), f"{wanted!r} did not come; shown: {self._seen!r}"
         head, _, self._seen = self._seen.partition(wanted)
         return head + wanted
+
+    def ends(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.process.returncode is not None
 
     def wait(self) -> int:
         """Its exit status."""
