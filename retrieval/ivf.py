@@ -20,6 +20,7 @@ from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.growing import Growing
 from trimtab.retrieval.index import Lists, Scores, nearest, ranked
 from trimtab.retrieval.matrix import Matrix, Numbers, Rows
+from trimtab.retrieval.threads import omp_threads
 
 GATHER_COST = 8
 """Vectors that can be passed over in lists in the time that it takes to compare with one that lies anywhere."""
@@ -173,17 +174,6 @@ class IvfIndex:
         finally:
             if alone:
                 self._alone.release()
-
-
-@contextmanager
-def omp_threads(count: int) -> Iterator[None]:
-    """Lets what this thread asks of faiss use so many threads."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _selector(rows: Rows, total: int) -> faiss.IDSelector:
