@@ -119,7 +119,8 @@ class IvfIndex:
         rows = self._matrix.add(numbers, vectors)
         self._lists.extend(chosen)
         codes = self._codes.stored(vectors)
-        self._ivf.add_core(len(rows), *(faiss.swig_ptr(array) for array in (codes, rows, chosen)))
+        with omp_threads(1):  # searches wait for this: no waiting for other threads
+            self._ivf.add_core(len(rows), *(faiss.swig_ptr(array) for array in (codes, rows, chosen)))
 
     def remove(self, numbers: Numbers) -> None:
         """Takes vectors out."""
