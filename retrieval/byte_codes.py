@@ -12,6 +12,8 @@ from trimtab.retrieval.encoding import Vectors
 DEVIATIONS = 5
 """Turned, the numbers of a unit vector are spread like a normal distribution; what lies farther out is cut off."""
 MOST = 127
+FEW = 16
+"""Vectors that are turned one by one."""
 
 
 class ByteCodes:
@@ -23,8 +25,15 @@ class ByteCodes:
         self._step = np.float32(min(1.0, DEVIATIONS / dimension**0.5) / MOST)
 
     def turned(self, vectors: Vectors) -> Vectors:
-        """Vectors after the rotation, shape (n, dimension)."""
-        return np.ascontiguousarray(vectors @ self._rows.T)
+        """Vectors after the rotation, shape (n, dimension); few of them on this thread alone, as `Matrix.products`."""
+        if len(vectors) > FEW:
+            return np.ascontiguousarray(vectors @ self._rows.T)
+        given = np.ascontiguousarray(vectors, dtype=np.float32)
+        found = np.empty_like(given)
+        for one, place in zip(given, found, strict=True):
+            pointers = (faiss.swig_ptr(each) for each in (place, one, self._rows))
+            faiss.fvec_inner_products_ny(*pointers, len(one), len(one))
+        return found
 
     def stored(self, vectors: Vectors) -> Vectors:
         """Codes of vectors to be searched, all of one scale, shape (n, dimension)."""
@@ -32,12 +41,7 @@ class ByteCodes:
         return codes
 
     def query(self, vector: Vectors) -> Vectors:
-        """The code of one vector to search for, shape (dimension,), of a scale of its own: its order of others is what counts.
-
-        On this thread alone, as `Matrix.products`.
-        """
-        turned = np.empty_like(self._rows[0])
-        given = np.ascontiguousarray(vector, dtype=np.float32)
-        faiss.fvec_inner_products_ny(*(faiss.swig_ptr(each) for each in (turned, given, self._rows)), len(turned), len(turned))
+        """The code of one vector to search for, shape (dimension,); of a scale of its own, as only the order of others counts."""
+        turned = self.turned(vector[None])[0]
         code: Vectors = np.rint(turned * np.float32(MOST / max(float(np.abs(turned).max()), 1e-12)))
         return code

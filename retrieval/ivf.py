@@ -20,6 +20,7 @@ from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.growing import Growing
 from trimtab.retrieval.index import Lists, Scores, nearest, ranked
 from trimtab.retrieval.matrix import Matrix, Numbers, Rows
+from trimtab.retrieval.threads import omp_threads
 
 GATHER_COST = 8
 """Vectors that can be passed over in lists in the time that it takes to compare with one that lies anywhere."""
@@ -118,7 +119,8 @@ class IvfIndex:
         rows = self._matrix.add(numbers, vectors)
         self._lists.extend(chosen)
         codes = self._codes.stored(vectors)
-        self._ivf.add_core(len(rows), *(faiss.swig_ptr(array) for array in (codes, rows, chosen)))
+        with omp_threads(1):  # searches wait for this: no waiting for other threads
+            self._ivf.add_core(len(rows), *(faiss.swig_ptr(array) for array in (codes, rows, chosen)))
 
     def remove(self, numbers: Numbers) -> None:
         """Takes vectors out."""
@@ -173,17 +175,6 @@ class IvfIndex:
         finally:
             if alone:
                 self._alone.release()
-
-
-@contextmanager
-def omp_threads(count: int) -> Iterator[None]:
-    """Lets what this thread asks of faiss use so many threads."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _selector(rows: Rows, total: int) -> faiss.IDSelector:

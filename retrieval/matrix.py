@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.growing import Growing
+from trimtab.retrieval.threads import omp_threads
 
 Numbers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]
@@ -76,7 +77,7 @@ class Matrix:
     def products(self, vector: Vectors, rows: Rows | None = None) -> Vectors:
         """Inner products with one vector, of some rows or of every one, the dead ones among them.
 
-        On this thread alone: BLAS would share the work with threads that may be busy elsewhere, and wait for them.
+        On this thread alone: to wait for others, on cores that an engine keeps busy, takes longer than to do without them.
         """
         held = self._vectors.values
         query = np.ascontiguousarray(vector, dtype=np.float32)
@@ -85,7 +86,8 @@ class Matrix:
             faiss.fvec_inner_products_ny(*_pointers(found, query, held), held.shape[1], len(found))
         else:
             chosen = np.ascontiguousarray(rows, dtype=np.int64)
-            faiss.fvec_inner_products_by_idx(*_pointers(found, query, held, chosen), held.shape[1], 1, len(found))
+            with omp_threads(1):
+                faiss.fvec_inner_products_by_idx(*_pointers(found, query, held, chosen), held.shape[1], 1, len(found))
         return found
 
 

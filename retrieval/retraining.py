@@ -15,9 +15,10 @@ from trimtab.retrieval.calibration import CANDIDATES, QUERIES, Truth, calibrate,
 from trimtab.retrieval.clustering import centroids
 from trimtab.retrieval.encoding import Vectors
 from trimtab.retrieval.index import FlatIndex, Index
-from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout, omp_threads
+from trimtab.retrieval.ivf import Calibration, IvfIndex, Layout
 from trimtab.retrieval.matrix import Numbers
 from trimtab.retrieval.plan import IndexPlan
+from trimtab.retrieval.threads import omp_threads
 from trimtab.retrieval.view import View
 
 BATCH = 8192
