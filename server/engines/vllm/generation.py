@@ -34,7 +34,7 @@ class Generation:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The model's generation config, as vLLM's server applies it; read once an engine, since vLLM reads the file each time."""
+        """The model's generation config, as vLLM's server applies it; read once an engine: vLLM reads its file each time."""
         runtime = self.runtime
         if self._defaults is None or self._defaults[0] is not runtime:
             self._defaults = (runtime, runtime.engine.model_config.get_diff_sampling_param())

@@ -18,7 +18,6 @@ from trimtab.strategies.core.engine import Call, Params, TokenDelta
 from trimtab.strategies.core.errors import ContextLengthExceeded
 from trimtab.strategies.core.messages import Conversation, Delta, Text, Usage
 
-
 LIKELY = 20
 """Most likely next ids that a question for candidates shows first: a judge's letters are nearly always among them."""
 
