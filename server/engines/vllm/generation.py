@@ -1,7 +1,7 @@
 """Running token ids through AsyncLLM: one call, its outputs, its errors."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ class Generation:
         self._supervisor = supervisor
         self._calls = calls
         self._adapter = adapter
+        self._defaults: tuple[Runtime, Mapping[str, Any]] | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -34,10 +35,12 @@ class Generation:
         return self._supervisor.live()
 
     @property
-    def defaults(self) -> dict[str, Any]:
-        """The model's generation config, as vLLM's server applies it."""
-        found: dict[str, Any] = self.runtime.engine.model_config.get_diff_sampling_param()
-        return found
+    def defaults(self) -> Mapping[str, Any]:
+        """The model's generation config, as vLLM's server applies it; read once an engine: vLLM reads its file each time."""
+        runtime = self.runtime
+        if self._defaults is None or self._defaults[0] is not runtime:
+            self._defaults = (runtime, runtime.engine.model_config.get_diff_sampling_param())
+        return self._defaults[1]
 
     @property
     def labels(self) -> int:
