@@ -19,7 +19,7 @@ from trimtab.artifacts.progress import Progress
 from trimtab.server.config_file import ConfigFileError
 from trimtab.server.engines.base import Engine
 from trimtab.server.engines.view import View
-from trimtab.server.engines.vllm.defaults import for_copying
+from trimtab.server.engines.vllm.defaults import for_copying, is_scoring
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.service import Service
 from trimtab.server.settings import (
@@ -120,9 +120,10 @@ class _Assembly:
         if given.template is not None and role != ALIGNER:
             raise ConfigFileError(f"roles.{role}.template: only an aligner has one")
         config = automatic(given.engine) if isinstance(given.engine, AutoEngine) else given.engine
+        self._check_label(role, given, config)
         source = given.source or role
         if role != ALIGNER:
-            return self._engine(role, source, config, None)
+            return self._engine(role, source, config, None, given.label)
         if isinstance(config, VllmConfig):
             config = for_copying(config)
         return View(self._engine(role, source, config, None), correction=self._correction(given, source, config))
@@ -148,6 +149,12 @@ class _Assembly:
         local = model.engine.kind not in {"upstream", "scripted"}
         return read_correction(self._source(model.source).path) if local else None
 
+    def _check_label(self, role: str, given: RoleConfig, config: EngineConfig) -> None:
+        """Raise ConfigFileError for a label of a model that has none."""
+        local = isinstance(config, VllmConfig | TransformersConfig)
+        if given.label is not None and not (local and is_scoring(self._source(given.source or role).path)):
+            raise ConfigFileError(f"roles.{role}.label: {given.source or role!r} is no classifier that runs here")
+
     def encoders(self) -> "Mapping[str, Encoder]":
         """The embedding models by name; each is loaded when it is first used."""
         from trimtab.retrieval.encoder import Encoder
@@ -156,7 +163,9 @@ class _Assembly:
         source = (given if isinstance(given, str) else given.source if given else None) or DEFAULT_ENCODER
         return {source: Encoder(source, progress=self._progress)}
 
-    def _engine(self, name: str, source: str, config: EngineConfig, chat_template: str | None) -> Engine:
+    def _engine(
+        self, name: str, source: str, config: EngineConfig, chat_template: str | None, label: str | None = None
+    ) -> Engine:
         match config:
             case ScriptedConfig():
                 from trimtab.server.engines.scripted import ScriptedEngine
@@ -169,12 +178,15 @@ class _Assembly:
             case VllmConfig():
                 from trimtab.server.engines.vllm import VllmEngine
 
-                return VllmEngine(self._source(source).path, config, name=name, chat_template=_template(chat_template))
+                path, template = self._source(source).path, _template(chat_template)
+                return VllmEngine(path, config, name=name, chat_template=template, label=label)
             case TransformersConfig():
-                from trimtab.server.engines.transformers import TransformersEngine
+                from trimtab.server.engines.transformers import TransformersEngine, TransformersRewards
 
-                path = self._source(source).path
-                return TransformersEngine(path, config, name=name, chat_template=_template(chat_template))
+                path, template = self._source(source).path, _template(chat_template)
+                if is_scoring(path):
+                    return TransformersRewards(path, config, name=name, label=label, chat_template=template)
+                return TransformersEngine(path, config, name=name, chat_template=template)
 
     def _source(self, source: str) -> ResolvedModel:
         if source not in self._sources:

@@ -14,6 +14,7 @@ from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.engines.base import Engine, TokenizerFace, Wire
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
+from trimtab.server.judges import cautions
 from trimtab.server.models import Registry, ServedModel
 from trimtab.server.selection import Chooser, Selection
 from trimtab.server.settings import PolicyConfig, Settings
@@ -60,6 +61,8 @@ class Service:
     registry: Registry
     roles: Mapping[str, Engine] = field(default_factory=dict)
     embedders: Mapping[str, "Encoder"] = field(default_factory=dict)
+    judge_cautions: Mapping[str, str] = field(default_factory=dict)
+    """Model id -> what answers judged by its judge should be warned of."""
     chooser: Chooser = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +82,7 @@ class Service:
                 await engine.start()
             for pipeline, engines in self._check_configured():
                 await asyncio.to_thread(pipeline.prove, engines)
+            self.judge_cautions = await asyncio.to_thread(cautions, self.settings, list(self.registry.models))
         except BaseException:
             await self.close()
             raise
@@ -255,6 +259,7 @@ class Service:
             step=Step("pipeline", "pipeline"),
             seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
             cache_salt=plan.call.cache_salt,
+            cautions={"judge": caution} if (caution := self.judge_cautions.get(plan.model.id)) else {},
         )
         account = Account(pipeline, ctx, level, options.usage_mode or defaults.usage_mode)
         return AlignedChat(plan.engine, pipeline, ctx, plan.body, plan.selection.on_error, account)

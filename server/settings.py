@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from trimtab.artifacts.correction import CorrectionTemplate, FormatName
@@ -130,6 +131,8 @@ class RoleConfig(_Section):
 
     source: str | None = None
     """As in `models`."""
+    label: str | None = None
+    """Of a classifier: name or number of the label whose log-odds are the score; default the second of two."""
     engine: Annotated[
         VllmConfig | TransformersConfig | UpstreamConfig | ScriptedConfig | AutoEngine, Field(discriminator="kind")
     ] = Field(default_factory=AutoEngine)
@@ -269,6 +272,11 @@ class Settings(_Section):
     """State (corpora, files, batches); default the platform's user data folder."""
     accept_licences: frozenset[str] = frozenset()
     """Licences accepted beforehand, e.g. gemma."""
+
+    @property
+    def data_root(self) -> Path:
+        """Where state lives."""
+        return self.data_dir.expanduser().absolute() if self.data_dir else user_data_path("trimtab")
 
 
 def load_settings(

@@ -13,12 +13,19 @@ from pydantic import ValidationError
 
 from trimtab.strategies.core.config import StrategyConfig
 from trimtab.strategies.core.errors import ConfigError, UnknownStrategy
+from trimtab.strategies.decoding.best_of_n import BestOfNConfig
 from trimtab.strategies.decoding.plain import PlainConfig
 from trimtab.strategies.revising.aligner import AlignerConfig
 from trimtab.strategies.revising.critique_refine import CritiqueRefineConfig
 from trimtab.strategies.shaping.value_prompt import ValuePromptConfig
 
-BUILT_IN: tuple[type[StrategyConfig], ...] = (PlainConfig, ValuePromptConfig, CritiqueRefineConfig, AlignerConfig)
+BUILT_IN: tuple[type[StrategyConfig], ...] = (
+    PlainConfig,
+    ValuePromptConfig,
+    BestOfNConfig,
+    CritiqueRefineConfig,
+    AlignerConfig,
+)
 ENTRY_POINT_GROUP = "trimtab.strategies"
 MAX_STEPS = 16
 

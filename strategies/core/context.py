@@ -119,6 +119,8 @@ class RequestContext:
     """Norms and demonstrations; None where the server keeps none."""
     encoder: TextEncoder | None = None
     """Embeds texts; None where the server has no encoder."""
+    cautions: Mapping[str, str] = field(default_factory=dict)
+    """What is to be warned of where a step asks the engine of a role, e.g. a judge that is near chance."""
 
     def engine(self, role: str = "policy") -> Ports:
         """The metered engine of a role; judges fall back to the policy. Raises MissingRole."""

@@ -10,7 +10,7 @@ from trimtab.strategies.core.engine import TokensPort
 from trimtab.strategies.core.messages import Conversation, Message, Segment, Text
 from trimtab.strategies.judging.letters import Letters, letters_of
 from trimtab.strategies.judging.value import Judged
-from trimtab.strategies.prompts.judge import LETTERS, Aspect, Letter, Question, ask, other
+from trimtab.strategies.prompts.judge import LETTERS, Aspect, Layout, Letter, Question, ask, other
 
 JudgeLayout = Literal["completion", "chat"]
 
@@ -24,11 +24,20 @@ class LetterPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Alphabet:
+    """What a judge's tokenizer makes of the parts of the prompt that are always the same."""
+
+    letters: Letters
+    prefix: tuple[int, ...]
+    """Ids of introduction and worked cases; empty where the prompt has to be encoded as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Asks a judge with a tokens port for one letter."""
 
     tokens: TokensPort
-    letters: Letters
+    alphabet: Alphabet
     aspect: Aspect
     layout: JudgeLayout
     turns: int
@@ -43,7 +52,8 @@ class Reader:
 
         None where the judge's numbers are none.
         """
-        wanted = (self.letters.of(prompt.good), self.letters.of(other(prompt.good)))
+        letters = self.alphabet.letters
+        wanted = (letters.of(prompt.good), letters.of(other(prompt.good)))
         good, bad = await self.tokens.next_logprobs(prompt.ids, wanted, ctx.call("judge"))
         margin = good - bad
         if ctx.trace.level == "full":
@@ -53,11 +63,20 @@ class Reader:
         return 0.5 + 0.5 * math.tanh(margin / 2.0) if self.graded else float(margin > 0.0)
 
     def _ids(self, judged: Judged, good: Letter) -> tuple[int, ...]:
-        question = ask(self.aspect, judged.turns(self.turns), judged.answer, good, self.letters.layout)
-        return self.tokens.encode_text(_text(question)) if self.layout == "completion" else self._chat(question)
+        alphabet = self.alphabet
+        question = ask(self.aspect, judged.turns(self.turns), judged.answer, good, alphabet.letters.layout)
+        if self.layout == "chat":
+            asked = f"{question.prefix}{question.case}{question.options}"
+            return self.tokens.encode_chat(_begun(asked, question.tail))
+        if alphabet.prefix:
+            return alphabet.prefix + self.tokens.encode_text(Text(_case(question), add_bos=False))
+        return self.tokens.encode_text(Text((Segment("literal", question.prefix), *_case(question))))
 
-    def _chat(self, question: Question) -> tuple[int, ...]:
-        return self.tokens.encode_chat(_begun(f"{question.prefix}{question.case}{question.options}", question.tail))
+
+def alphabet_of(tokens: TokensPort, aspect: Aspect, layout: JudgeLayout) -> Alphabet:
+    """The constant parts for an engine's tokenizer. May block. Raises MissingCapability where no letter can be read."""
+    letters = letters_in(tokens, layout)
+    return Alphabet(letters, _prefix_ids(tokens, aspect, letters.layout) if layout == "completion" else ())
 
 
 def letters_in(tokens: TokensPort, layout: JudgeLayout) -> Letters:
@@ -67,15 +86,20 @@ def letters_in(tokens: TokensPort, layout: JudgeLayout) -> Letters:
     return letters_of(lambda tail: tokens.encode_chat(_begun("Which?", tail)))
 
 
-def _text(question: Question) -> Text:
-    """The question as a raw prompt: the case is content, the rest is ours."""
-    return Text(
-        (
-            Segment("literal", question.prefix),
-            Segment("content", question.case),
-            Segment("literal", f"{question.options}{question.tail}"),
-        )
-    )
+def _prefix_ids(tokens: TokensPort, aspect: Aspect, layout: Layout) -> tuple[int, ...]:
+    """The ids before any case, where a case is encoded behind them as it is alone; empty where it is not.
+
+    The prefix is most of the prompt, and encoding it takes longer than a cached judgement on a small model.
+    """
+    probe = ask(aspect, [("user", "?")], "!", "A", layout)
+    whole = tokens.encode_text(Text((Segment("literal", probe.prefix), *_case(probe))))
+    case = tokens.encode_text(Text(_case(probe), add_bos=False))
+    return whole[: -len(case)] if whole[-len(case) :] == case else ()
+
+
+def _case(question: Question) -> tuple[Segment, ...]:
+    """The part of the question that is not constant: the case is content, the descriptions behind it are ours."""
+    return (Segment("content", question.case), Segment("literal", f"{question.options}{question.tail}"))
 
 
 def _begun(asked: str, tail: str) -> Conversation:

@@ -11,8 +11,8 @@ from trimtab.strategies.core.config import Cost
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Ports, TokensPort
 from trimtab.strategies.core.errors import BudgetExceeded, ContextLengthExceeded, DeadlineExceeded, MissingCapability
-from trimtab.strategies.judging.letters import Letters
-from trimtab.strategies.judging.reading import JudgeLayout, Reader, letters_in
+from trimtab.strategies.core.metering import in_time
+from trimtab.strategies.judging.reading import Alphabet, JudgeLayout, LetterPrompt, Reader, alphabet_of, letters_in
 from trimtab.strategies.judging.remembered import Remembered
 from trimtab.strategies.judging.source import ValueSource
 from trimtab.strategies.judging.value import Judged, ValueFunction
@@ -24,6 +24,8 @@ REDUCED = "judged in a reduced form: the judge's engine shows no log-probabiliti
 TOO_LONG = "left an answer unscored: with the judge's prompt it does not fit the judge's context window"
 
 Spent = BudgetExceeded | DeadlineExceeded
+Outcome = float | Spent | None
+"""What one order counts; None where nothing could be read."""
 
 
 class SelfEvaluationConfig(ValueSource):
@@ -82,48 +84,52 @@ class SelfEvaluation:
     """
 
     config: SelfEvaluationConfig
-    _letters: Letters | None = None
+    _alphabet: Alphabet | None = None
 
     async def values(self, judged: Sequence[Judged], ctx: RequestContext) -> tuple[float | None, ...]:
         """-1, 0 or 1 an answer (anything between where graded); None where a letter lacked or an answer was too long."""
+        if self.config.aspect == "harmlessness" and (caution := ctx.cautions.get(ROLE)):
+            ctx.trace.warn(f"{ctx.step.strategy}: {caution}")
+        orders = await self.orders(judged, ctx)
+        values = tuple(_value(*pair) for pair in orders)
+        spent = next((outcome for pair in orders for outcome in pair if isinstance(outcome, Spent)), None)
+        if spent is not None and all(value is None for value in values):
+            raise spent
+        return values
+
+    async def orders(self, judged: Sequence[Judged], ctx: RequestContext) -> list[tuple[Outcome, Outcome]]:
+        """What each order counted, the good description behind A and then behind B. All are asked at once."""
         judge = ctx.engine(ROLE)
         if judge.tokens is not None and self.config.reads(judge):
-            reader = await asyncio.to_thread(self._reader, judge.tokens)
-            asked = await asyncio.to_thread(reader.prompts, judged)
-            return await _combined([reader.credit(prompt, ctx) for prompt in asked], ctx)
+            reader, prompts = await in_time(asyncio.to_thread(self._prepared, judge.tokens, judged), ctx.budget)
+            return await _pairs([reader.credit(prompt, ctx) for prompt in prompts], ctx)
         if judge.messages is None or self.config.graded:
             raise MissingCapability("self-evaluation needs a judge that shows log-probabilities or answers conversations")
         ctx.step.degrade(REDUCED)
         ctx.trace.warn(f"{ctx.step.strategy} {REDUCED}")
         verdicts = Verdicts(judge.messages, self.config.aspect, self.config.turns)
-        return await _combined([verdicts.credit(one, first, ctx) for one in judged for first in LETTERS], ctx)
+        return await _pairs([verdicts.credit(one, good, ctx) for one in judged for good in LETTERS], ctx)
 
-    def _reader(self, tokens: TokensPort) -> Reader:
-        """The judge with its letters, which are derived once a request. May block."""
+    def _prepared(self, tokens: TokensPort, judged: Sequence[Judged]) -> tuple[Reader, list[LetterPrompt]]:
+        """The judge, its alphabet derived once a request, and what it is asked. May block."""
         how = self.config
-        self._letters = self._letters or letters_in(tokens, how.layout)
-        return Reader(tokens, self._letters, how.aspect, how.layout, how.turns, how.graded)
+        self._alphabet = self._alphabet or alphabet_of(tokens, how.aspect, how.layout)
+        reader = Reader(tokens, self._alphabet, how.aspect, how.layout, how.turns, how.graded)
+        return reader, reader.prompts(judged)
 
 
-async def _combined(orders: Sequence[Awaitable[float | None]], ctx: RequestContext) -> tuple[float | None, ...]:
-    """The values of answers whose orders follow each other in pairs. All orders are asked at once.
-
-    Raises BudgetExceeded or DeadlineExceeded where no answer has a value because of it.
-    """
+async def _pairs(orders: Sequence[Awaitable[float | None]], ctx: RequestContext) -> list[tuple[Outcome, Outcome]]:
+    """The outcomes of orders that follow each other in pairs."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_outcome(order, ctx)) for order in orders]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     outcomes = [task.result() for task in tasks]
-    values = tuple(_value(*pair) for pair in zip(outcomes[::2], outcomes[1::2], strict=True))
-    spent = next((outcome for outcome in outcomes if isinstance(outcome, Spent)), None)
-    if spent is not None and all(value is None for value in values):
-        raise spent
-    return values
+    return list(zip(outcomes[::2], outcomes[1::2], strict=True))
 
 
-async def _outcome(order: Awaitable[float | None], ctx: RequestContext) -> float | Spent | None:
+async def _outcome(order: Awaitable[float | None], ctx: RequestContext) -> Outcome:
     """What asking one order came to; a spent budget is an outcome, so that the other orders are still heard."""
     try:
         return await order
@@ -134,6 +140,6 @@ async def _outcome(order: Awaitable[float | None], ctx: RequestContext) -> float
         return error
 
 
-def _value(one: float | Spent | None, other: float | Spent | None) -> float | None:
+def _value(one: Outcome, other: Outcome) -> float | None:
     """The value out of both orders' credits, None where one has none."""
     return one + other - 1.0 if isinstance(one, float) and isinstance(other, float) else None

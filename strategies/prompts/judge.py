@@ -5,6 +5,7 @@ mark on each line: it can neither start a case nor list descriptions. The mark i
 to be called harmless is for the judge to see through, and the two orders of the descriptions take the letter out of its hand.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -216,6 +217,12 @@ def ask(aspect: Aspect, turns: Sequence[tuple[str, str]], answer: str, first: Le
         options=_options(judgement, first, layout),
         tail=layout.tail,
     )
+
+
+def fingerprint(aspect: Aspect) -> str:
+    """SHA-256 of all that is ours in a judge's prompt: another one means that measurements do not carry over."""
+    asked = [ask(aspect, [("user", "")], "", letter, layout) for layout in LAYOUTS for letter in LETTERS]
+    return hashlib.sha256(repr((asked, VERDICT_REQUEST)).encode()).hexdigest()
 
 
 def quoted(text: str) -> str:

@@ -186,7 +186,7 @@ def _run(settings: "Settings") -> None:
         exit_with_parent(int(fd))
     kinds: set[str] = {model.engine.kind for model in settings.models.values()} or {"auto"}
     _warn_of_torchvision(kinds)
-    _prepare_threads(kinds)
+    prepare_threads(kinds)
 
     from trimtab.artifacts import TerminalProgress
     from trimtab.server.assembly import build
@@ -217,7 +217,7 @@ def _warn_of_torchvision(kinds: set[str]) -> None:
         warn(f"{problem}; mend it with: {TORCHVISION_REMEDY}")
 
 
-def _prepare_threads(kinds: set[str]) -> None:
+def prepare_threads(kinds: set[str]) -> None:
     """Choose how threads wait, but not for vLLM, which sets up its own."""
     from importlib.util import find_spec
 

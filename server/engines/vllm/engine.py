@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.server.engines.base import Health, TokenizerFace, WireFace
+from trimtab.server.engines.labels import pick_label
 from trimtab.server.engines.vllm import defaults
 from trimtab.server.engines.vllm.calls import RunningCalls
 from trimtab.server.engines.vllm.errors import from_exception
@@ -26,12 +27,18 @@ ADAPTED = "an adapter on a served model: its answers are decoded without specula
 class VllmEngine:
     """`trimtab.server.engines.base.Engine` on vLLM's AsyncLLM."""
 
-    def __init__(self, path: Path, config: VllmConfig, *, name: str, chat_template: str | None = None) -> None:
-        """path: a directory of safetensors. name: what the model is called. chat_template: in place of the model's own."""
+    def __init__(
+        self, path: Path, config: VllmConfig, *, name: str, chat_template: str | None = None, label: str | None = None
+    ) -> None:
+        """path: a directory of safetensors. name: what the model is called. chat_template: in place of the model's own.
+
+        label: of a classifier, whose log-odds are the score.
+        """
         self._path = path
         self._config = config
         self._name = name
         self._chat_template = chat_template
+        self._label = label
         self._calls = RunningCalls()
         self._supervisor: Supervisor[Runtime] = Supervisor(name, self._launch, backoff_s=config.restart_backoff_s)
         self._capabilities = Capabilities()
@@ -171,7 +178,8 @@ class VllmEngine:
         self._wire, self._tokenizer = wire, tokenizer
         if plan.scoring:
             generation = Generation(self._supervisor, self._calls)
-            scores = adapters.ScoresOverPooling(generation, tokenizer, int(model.max_model_len))
+            label = pick_label(model.hf_config, self._label)
+            scores = adapters.ScoresOverPooling(generation, tokenizer, int(model.max_model_len), label)
             self._ports = Ports(scores=scores, capabilities=self._capabilities)
             return
         eos = _eos_token_ids(language.tokenizer, model)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vllm.pooling_params import PoolingParams
 
+from trimtab.server.engines.labels import Label
 from trimtab.server.engines.prompt_scores import PromptLogprob
 from trimtab.server.engines.vllm.generation import Generation, all_of, finish_reason
 from trimtab.server.engines.vllm.sampling import label_sampling, prompt_sampling, sampling
@@ -182,13 +183,14 @@ def _numbers(sample: Any, top: int | None, wanted: frozenset[int]) -> tuple[tupl
 class ScoresOverPooling:
     """The scores port: a reward model or two-label classifier in vLLM's pooling runner."""
 
-    def __init__(self, generation: Generation, tokenizer: VllmTokenizer, max_model_len: int) -> None:
+    def __init__(self, generation: Generation, tokenizer: VllmTokenizer, max_model_len: int, label: Label) -> None:
         self._generation = generation
         self._tokenizer = tokenizer
         self._max_model_len = max_model_len
+        self._label = label
 
     async def score(self, conversations: Sequence[Conversation], call: Call) -> tuple[float, ...]:
-        """The reward of each conversation: the raw output of one label, or the log-odds of the second of two."""
+        """The reward of each conversation: the raw output where there is one, else the log-odds of the label."""
         prompts = [self._tokenizer.encode_answered(conversation) for conversation in conversations]
         longest = max(map(len, prompts), default=0)
         if longest > self._max_model_len:
@@ -198,9 +200,4 @@ class ScoresOverPooling:
             )
         pooling = PoolingParams(task="classify", use_activation=False)
         outputs = await all_of(self._generation.pooled(ids, pooling.clone(), call) for ids in prompts)
-        return tuple(_reward(data) for data in outputs)
-
-
-def _reward(data: Any) -> float:
-    values = [float(value) for value in data.flatten()]
-    return values[0] if len(values) == 1 else values[1] - values[0]
+        return tuple(self._label.score([float(value) for value in data.flatten()]) for data in outputs)

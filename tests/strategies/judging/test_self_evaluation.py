@@ -13,7 +13,7 @@ from trimtab.strategies.core.budget import Budget
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Ports
 from trimtab.strategies.core.errors import BudgetExceeded, ContextLengthExceeded, EngineFailure, MissingCapability
-from trimtab.strategies.core.messages import Conversation, Message
+from trimtab.strategies.core.messages import Conversation, Message, Text
 from trimtab.strategies.judging.self_evaluation import SelfEvaluationConfig
 from trimtab.strategies.judging.value import Judged
 
@@ -238,3 +238,34 @@ async def test_margins_are_shown_in_a_full_trace() -> None:
     ctx.trace.level = "full"
     await values(Ports(), "Bread.", ctx=ctx)
     assert ctx.step.full["judge_margins"] == [{"good": "A", "nats": 0.5}, {"good": "B", "nats": 0.5}]
+
+
+class Counting(LetterJudge):
+    """Counts how much it has to encode."""
+
+    encoded: int = 0
+
+    def encode_text(self, text: Text) -> tuple[int, ...]:
+        self.encoded += len(text.text)
+        return super().encode_text(text)
+
+
+async def test_the_constant_part_is_encoded_once() -> None:
+    """A further prompt costs its case of some 150 characters, not the 2,900 before it."""
+    one, many = Counting(honest("poison")), Counting(honest("poison"))
+    await values(one.ports, "Bread.")
+    await values(many.ports, *(f"Bread {number}." for number in range(20)))
+    assert many.encoded - one.encoded < 38 * 200
+    assert one.prompts == [prompt.replace("Bread 0.", "Bread.") for prompt in many.prompts[:2]]
+
+
+async def test_a_tokenizer_that_starts_texts_otherwise_encodes_them_whole() -> None:
+    """As SentencePiece does, which puts a space before a text: a case behind the prefix is not the case alone."""
+
+    class Spacing(LetterJudge):
+        def encode_text(self, text: Text) -> tuple[int, ...]:
+            return (ord(" "), *super().encode_text(text))
+
+    judge, plain = Spacing(honest("poison")), LetterJudge(honest("poison"))
+    assert await values(judge.ports, "Bread.") == await values(plain.ports, "Bread.") == (1.0,)
+    assert [prompt.removeprefix(" ") for prompt in judge.prompts] == plain.prompts
