@@ -162,10 +162,12 @@ class Critic:
     async def run(self, revision: Revision, dialogue: Dialogue, rounds: int) -> None:
         """One call a round, two with evidence; none once the value reaches the goal or the evidence finds nothing to mend."""
         evidence = await self._evidence(revision)
+        if not evidence and revision.value is None:
+            revision.ctx.step.skip("no evidence was found")
+            return
         for number in range(rounds):
             round_, past = revision.begin(), revision.answer.text
             worth = await revision.own_value()
-            round_.note(value_before=worth)
             if revision.value is not None and self._ends(worth, revision, round_):
                 return
             turns = [past]
@@ -182,6 +184,7 @@ class Critic:
 
     def _ends(self, worth: float | None, revision: Revision, round_: Round) -> bool:
         """Whether the verifier ends the loop: the goal is reached, or it cannot judge the answer."""
+        round_.note(value_before=worth)
         if worth is None:
             revision.ctx.step.degrade("the verifier could not score the answer")
             round_.note(verdict="none")

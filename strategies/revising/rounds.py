@@ -106,6 +106,7 @@ class Revision:
         round_.note(accepted=reason is None, **({"reason": reason} if reason else {}))
         if reason is None:
             self.answer, self.spent = new, spent
+            self._valued = self.accept == "if_better"
         return reason is None
 
     def unfit(self, new: Gathered, past: str) -> str | None:

@@ -4,13 +4,13 @@ import pytest
 from pydantic import ValidationError
 
 from tests.strategies.doubles import ListEngine, context, said
-from tests.strategies.revising.doubles import QUESTION, Cut, Passages, configured, contents, revised, under
+from tests.strategies.revising.doubles import QUESTION, Cut, Passages, Table, configured, contents, revised, under
 from trimtab.strategies.core.errors import MissingCapability, MissingRole
 from trimtab.strategies.pipeline import Pipeline
 from trimtab.strategies.prompts.critiques import FEEDBACK_REQUEST
 from trimtab.strategies.revising.dialogue import dialogue_of
 from trimtab.strategies.revising.forms import Critic, Speaker
-from trimtab.strategies.revising.rounds import verdict_of
+from trimtab.strategies.revising.rounds import Revision, verdict_of
 
 
 async def test_all_attempts_and_judgements_are_carried() -> None:
@@ -134,3 +134,19 @@ def test_if_better_judges_by_self_evaluation_unless_told_otherwise() -> None:
     assert configured().verifier is None
     assert configured(accept="if_better").verifier is not None
     assert configured(value="fixed").acceptance == "if_better"
+
+
+async def test_without_evidence_there_is_nothing_to_say() -> None:
+    ctx = context(ListEngine([]), corpora=Passages(()))
+    assert await revised(configured(form="critic", corpus="facts"), QUESTION, "draft", ctx) == "draft"
+    assert (ctx.step.status, ctx.step.reason) == ("skipped", "no evidence was found")
+
+
+async def test_each_accepted_revision_is_valued_anew() -> None:
+    engine = ListEngine(["worse", "good"])
+    ctx = context(engine)
+    table = Table({"draft": 0.5, "worse": 0.1, "good": 0.9})
+    revision = Revision(QUESTION, "draft", "always", table, ctx)
+    await Critic(Speaker(9), 0.8, None, 1).run(revision, dialogue_of(QUESTION, ctx), 9)
+    assert revision.answer.text == "good"
+    assert table.asked == ["draft", "worse", "good"]
