@@ -41,7 +41,7 @@ class ByteCodes:
         return codes
 
     def query(self, vector: Vectors) -> Vectors:
-        """The code of one vector to search for, shape (dimension,); of a scale of its own, as only the order of others counts."""
+        """The code of one vector to search for, shape (dimension,); its scale is its own, as only the order counts."""
         turned = self.turned(vector[None])[0]
         code: Vectors = np.rint(turned * np.float32(MOST / max(float(np.abs(turned).max()), 1e-12)))
         return code
