@@ -47,9 +47,19 @@ class Wording:
         tail = self.prompt[-CONTEXT_TOKENS:]
         return self.decode((*tail, *answer))[len(self.decode(tail)) :]
 
-    def at_clause_end(self, answer: Tokens) -> bool:
-        """Whether the text of prompt and answer stops where a clause ends."""
-        return self.decode((*self.prompt, *answer)[-CONTEXT_TOKENS:])[-1:] in CLAUSE_ENDS
+    def may_roll_out(self, answer: Tokens, *, ended: bool) -> bool:
+        """Whether a leaf is carried on before it is judged.
+
+        Not behind its end (where that is an end-of-sequence token, the released rules of hh and adv go on), and by clauses not
+        where the text of prompt and answer stops with one.
+        """
+        profile = self.profile
+        if profile.rollout == "none" or len(answer) >= self.complete:
+            return False
+        if ended and (profile.end not in {"answer_goes_on", "answer_ends"} or self._stopped(answer)):
+            return False
+        at_end = profile.rollout == "clause" and self.decode((*self.prompt, *answer)[-CONTEXT_TOKENS:])[-1:] in CLAUSE_ENDS
+        return not at_end
 
     def leaf_ends(self, answer: Tokens, last: Tokens) -> bool:
         """Whether nothing can follow a leaf. last: the leaf's own set."""

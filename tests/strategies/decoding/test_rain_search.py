@@ -82,11 +82,12 @@ async def searched(
 class TestEqualTrees:
     """Acceptance check 11."""
 
-    @pytest.mark.parametrize("seed", ["1", "2", "3"])
-    async def test_official_and_serving(self, seed: str) -> None:
-        """Eager and one after the other against lazy, ahead and out of order."""
-        eager, expected = await searched(SAME_RULES, seed=seed, encoder=LetterEncoder())
-        lazy, found = await searched(SERVING, seed=seed, ahead=4, jitter=3, encoder=LetterEncoder())
+    @pytest.mark.parametrize(("seed", "marks"), [("1", ()), ("2", ()), ("3", (" c", " d e"))])
+    async def test_official_and_serving(self, seed: str, marks: tuple[str, ...]) -> None:
+        """Eager and one after the other against lazy, ahead and out of order; where strings end answers too."""
+        eager_rules, lazy_rules = (replace(rules, turn_marks=marks) for rules in (SAME_RULES, SERVING))
+        eager, expected = await searched(eager_rules, seed=seed, encoder=LetterEncoder())
+        lazy, found = await searched(lazy_rules, seed=seed, ahead=4, jitter=3, encoder=LetterEncoder())
         assert found == expected
         assert lazy.answer == eager.answer
         assert replace(lazy.counts, evaluations=0) == replace(eager.counts, evaluations=0)
