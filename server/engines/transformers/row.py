@@ -6,9 +6,9 @@ from typing import Protocol
 
 import torch
 
+from trimtab.server.engines.stops import StopText
 from trimtab.server.engines.transformers.detokenizer import Decode, Detokenizer
 from trimtab.server.engines.transformers.sampling import Sampling
-from trimtab.server.engines.transformers.stops import StopText
 from trimtab.strategies.core.engine import TokenDelta
 
 DRAWS_AT_ONCE = 64

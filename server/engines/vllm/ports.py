@@ -9,6 +9,7 @@ from vllm.pooling_params import PoolingParams
 
 from trimtab.server.engines.labels import Label
 from trimtab.server.engines.prompt_scores import PromptLogprob
+from trimtab.server.engines.stops import StopText
 from trimtab.server.engines.vllm.generation import Generation, all_of, finish_reason
 from trimtab.server.engines.vllm.sampling import next_sampling, prompt_sampling, sampling
 from trimtab.server.engines.vllm.tokenizer import VllmTokenizer
@@ -73,18 +74,21 @@ class TextOverTokens:
     async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         """The continuation of a raw prompt; the last delta carries `usage`."""
         ids = self._tokenizer.encode_text(text)
-        asked = sampling(params, self._generation.defaults, self._generation.room(ids), text.stops)
+        room = self._generation.room(ids)
+        asked = sampling(params, self._generation.defaults, room, text.stops, shows_stops=True)
+        watches = [StopText(tuple(asked.stop) if asked.include_stop_str_in_output else ()) for _ in range(params.n)]
         produced, cached = 0, 0
         async with self._generation.outputs(ids, asked, call) as outputs:
             async for output in outputs:
                 cached = max(cached, output.num_cached_tokens or 0)
                 for sample in output.outputs:
                     produced += len(sample.token_ids)
-                    if sample.token_ids or sample.text or sample.finish_reason:
+                    shown, _ = watches[sample.index].push(sample.text)
+                    if sample.finish_reason:
+                        shown += watches[sample.index].flush()
+                    if sample.token_ids or shown or sample.finish_reason:
                         entries = _entries(sample, params.logprobs)
-                        yield Delta(
-                            sample.index, sample.text, finish_reason(sample), entries, token_ids=tuple(sample.token_ids)
-                        )
+                        yield Delta(sample.index, shown, finish_reason(sample), entries, token_ids=tuple(sample.token_ids))
         yield Delta(usage=Usage(len(ids), produced, cached))
 
 

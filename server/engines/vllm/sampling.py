@@ -21,11 +21,15 @@ _NEUTRAL: Mapping[str, float] = {
 _CHAT_ONLY = ("tools", "tool_choice", "functions", "function_call", "modalities", "audio")
 
 
-def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequence[str] = ()) -> SamplingParams:
+def sampling(
+    params: Params, defaults: Mapping[str, Any], room: int, stops: Sequence[str] = (), *, shows_stops: bool = False
+) -> SamplingParams:
     """How to sample a raw prompt.
 
     defaults: the model's generation config as vLLM reads it. room: tokens left in the context window. stops: strings that end
-    the answer beside the request's own. Raises RequestRefused for what only the chat layer can honour.
+    the answer beside the request's own. shows_stops: leave them in the text for the caller to cut, where nothing speaks against
+    it: vLLM holds back as many characters as the longest has, whatever they are. Raises RequestRefused for what only the chat
+    layer can honour.
     """
     for field in _CHAT_ONLY:
         if params.native.get(field) not in (None, "none", []):
@@ -34,12 +38,15 @@ def sampling(params: Params, defaults: Mapping[str, Any], room: int, stops: Sequ
         raise RequestRefused("the most likely ids and chosen ids cannot be asked for at once", param="logprobs")
     chosen = {name: _first(getattr(params, name), defaults.get(name), _NEUTRAL[name]) for name in _OPEN}
     longest = min(n for n in (room, params.max_tokens, defaults.get("max_tokens")) if n is not None)
+    strings = [*params.stop, *(s for s in stops if s not in params.stop)]
+    ids = [*params.stop_token_ids, *(defaults.get("stop_token_ids") or ())]
     return SamplingParams(
         n=params.n,
         **chosen,
         seed=params.seed,
-        stop=[*params.stop, *(s for s in stops if s not in params.stop)] or None,
-        stop_token_ids=[*params.stop_token_ids, *(defaults.get("stop_token_ids") or ())] or None,
+        stop=strings or None,
+        stop_token_ids=ids or None,
+        include_stop_str_in_output=shows_stops and bool(strings) and not ids and not params.min_tokens,
         ignore_eos=params.ignore_eos,
         max_tokens=longest,
         min_tokens=params.min_tokens,

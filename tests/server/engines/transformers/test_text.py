@@ -7,11 +7,11 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 
 from tests.server.engines.transformers.conftest import make_tokenizer
 from tests.server.engines.transformers.running import one
+from trimtab.server.engines.stops import StopText
 from trimtab.server.engines.transformers import TransformersEngine
 from trimtab.server.engines.transformers.detokenizer import Detokenizer
 from trimtab.server.engines.transformers.pieces import Pieces
 from trimtab.server.engines.transformers.runtime import text_of
-from trimtab.server.engines.transformers.stops import StopText
 from trimtab.strategies.core.engine import Params
 
 TOKENIZER = make_tokenizer()

@@ -72,6 +72,22 @@ async def test_text_continues_and_counts(engine: VllmEngine) -> None:
     assert all(len(entry["top_logprobs"]) == 2 for d in deltas for entry in d.logprobs)
 
 
+async def test_only_the_beginning_of_a_stop_string_is_held_back(engine: VllmEngine) -> None:
+    assert engine.ports.text is not None
+    prompt = Text((Segment("literal", "The capital of France is"),))
+
+    async def said(*stops: str) -> list[str]:
+        assert engine.ports.text is not None
+        params = Params(max_tokens=16, temperature=0.0, n=2)
+        async with aclosing(engine.ports.text.complete(replace(prompt, stops=stops), params, call())) as stream:
+            return [delta.text async for delta in stream if delta.index == 0 and delta.usage is None]
+
+    whole = await said()
+    assert await said("nobody ever says this") == whole
+    middle = "".join(whole)[9:14]
+    assert "".join(await said(middle, "nobody ever says this")) == "".join(whole).split(middle)[0]
+
+
 async def test_text_refuses_tools(engine: VllmEngine) -> None:
     assert engine.ports.text is not None
     params = Params(native={"tools": [{"type": "function", "function": {"name": "f"}}]})
