@@ -13,6 +13,8 @@ from trimtab.strategies.judging.value import Judged
 from trimtab.strategies.prompts.judge import LETTERS, Aspect, Layout, Letter, Question, ask, other
 
 JudgeLayout = Literal["completion", "chat"]
+MARGINS_TOLD = 100
+"""Most margins in a full trace; a search has hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ class Reader:
         good, bad = await self.tokens.next_logprobs(prompt.ids, wanted, ctx.call("judge"))
         margin = good - bad
         if ctx.trace.level == "full":
-            ctx.step.full.setdefault("judge_margins", []).append({"good": prompt.good, "nats": round(margin, 4)})
+            told = ctx.step.full.setdefault("judge_margins", [])
+            if len(told) < MARGINS_TOLD:
+                told.append({"good": prompt.good, "nats": round(margin, 4)})
         if math.isnan(margin):
             return None
         return 0.5 + 0.5 * math.tanh(margin / 2.0) if self.graded else float(margin > 0.0)
