@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from trimtab.strategies.core.engine import Params
@@ -29,7 +30,7 @@ def sampling(
     defaults: the model's generation config as vLLM reads it. room: tokens left in the context window. stops: strings that end
     the answer beside the request's own. shows_stops: leave them in the text for the caller to cut, where nothing speaks against
     it: vLLM holds back as many characters as the longest has, whatever they are. Raises RequestRefused for what only the chat
-    layer can honour.
+    layer can honour and for what vLLM refuses, such as several greedy answers.
     """
     for field in _CHAT_ONLY:
         if params.native.get(field) not in (None, "none", []):
@@ -40,25 +41,29 @@ def sampling(
     longest = min(n for n in (room, params.max_tokens, defaults.get("max_tokens")) if n is not None)
     strings = [*params.stop, *(s for s in stops if s not in params.stop)]
     ids = [*params.stop_token_ids, *(defaults.get("stop_token_ids") or ())]
-    return SamplingParams(
-        n=params.n,
-        **chosen,
-        seed=params.seed,
-        stop=strings or None,
-        stop_token_ids=ids or None,
-        include_stop_str_in_output=shows_stops and bool(strings) and not ids and not params.min_tokens,
-        ignore_eos=params.ignore_eos,
-        max_tokens=longest,
-        min_tokens=params.min_tokens,
-        logprobs=len(params.logprob_token_ids) if params.logprob_token_ids else params.logprobs,
-        logprob_token_ids=list(params.logprob_token_ids) or None,
-        allowed_token_ids=list(params.allowed_token_ids) or None,
-        logit_bias=dict(params.logit_bias) or None,
-        structured_outputs=_structure(params.native),
-        detokenize=not params.in_one or bool(params.stop or stops),
-        output_kind=RequestOutputKind.FINAL_ONLY if params.in_one else RequestOutputKind.DELTA,
-        skip_clone=True,
-    )
+    structure = _structure(params.native)
+    try:
+        return SamplingParams(
+            n=params.n,
+            **chosen,
+            seed=params.seed,
+            stop=strings or None,
+            stop_token_ids=ids or None,
+            include_stop_str_in_output=shows_stops and bool(strings) and not ids and not params.min_tokens,
+            ignore_eos=params.ignore_eos,
+            max_tokens=longest,
+            min_tokens=params.min_tokens,
+            logprobs=len(params.logprob_token_ids) if params.logprob_token_ids else params.logprobs,
+            logprob_token_ids=list(params.logprob_token_ids) or None,
+            allowed_token_ids=list(params.allowed_token_ids) or None,
+            logit_bias=dict(params.logit_bias) or None,
+            structured_outputs=structure,
+            detokenize=not params.in_one or bool(params.stop or stops),
+            output_kind=RequestOutputKind.FINAL_ONLY if params.in_one else RequestOutputKind.DELTA,
+            skip_clone=True,
+        )
+    except (ValueError, VLLMValidationError) as error:
+        raise RequestRefused(f"vLLM does not take these sampling parameters: {error}") from error
 
 
 def next_sampling(top: int = 0, only: int | None = None) -> SamplingParams:
@@ -101,7 +106,7 @@ def _structure(native: Mapping[str, Any]) -> StructuredOutputsParams | None:
     if given:
         try:
             return StructuredOutputsParams(**given)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, VLLMValidationError) as error:
             raise RequestRefused(f"`structured_outputs` is not taken: {error}", param="structured_outputs") from error
     response_format = native.get("response_format") or {}
     kind = response_format.get("type", "text")

@@ -78,7 +78,7 @@ async def test_only_the_beginning_of_a_stop_string_is_held_back(engine: VllmEngi
 
     async def said(*stops: str) -> list[str]:
         assert engine.ports.text is not None
-        params = Params(max_tokens=16, temperature=0.0, n=2)
+        params = Params(max_tokens=16, temperature=0.0)
         async with aclosing(engine.ports.text.complete(replace(prompt, stops=stops), params, call())) as stream:
             return [delta.text async for delta in stream if delta.index == 0 and delta.usage is None]
 
@@ -86,6 +86,13 @@ async def test_only_the_beginning_of_a_stop_string_is_held_back(engine: VllmEngi
     assert await said("nobody ever says this") == whole
     middle = "".join(whole)[9:14]
     assert "".join(await said(middle, "nobody ever says this")) == "".join(whole).split(middle)[0]
+
+
+async def test_what_vllm_refuses_is_refused(engine: VllmEngine) -> None:
+    assert engine.ports.text is not None
+    prompt = Text((Segment("literal", "The capital of France is"),))
+    with pytest.raises(RequestRefused, match="greedy"):
+        await anext(engine.ports.text.complete(prompt, Params(max_tokens=4, temperature=0.0, n=2), call()))
 
 
 async def test_text_refuses_tools(engine: VllmEngine) -> None:
@@ -145,7 +152,7 @@ async def test_questions_for_candidates_leave_others_their_logprobs(engine: Vllm
     drawing = asyncio.create_task(tokens(engine, ids, asked))
     judging = [asyncio.create_task(port.next_logprobs((*ids, 504 + i), (504, 60), call())) for i in range(8)]
     positions = [top for delta in await drawing for top in delta.top_logprobs]
-    assert all(math.isfinite(value) for task in judging for value in await task)
+    assert all(math.isfinite(value) for values in await asyncio.gather(*judging) for value in values)
     assert [len(top) for top in positions] == [15] * 12
     assert all(math.isfinite(value) for top in positions for value in top.values())
 
