@@ -19,6 +19,8 @@ HEADERS: dict[Speaker, str] = {"system": "# Context:", "user": "# Query:", "assi
 STOPS = ("\n# Query:", "\n# Answer:", "\n# Question:")
 """What a base model writes behind the answer's closing fence: the next header, or one that it takes for such. Three, because
 some servers take four stop strings at most, and one is the request's."""
+STOPS_IN_CONTEXT = ("\n# Query:", "\n# Answer:", "\n# Context:")
+"""The same where the prompt shows the model a context's header."""
 
 _LEAST = 3
 _TICKS = re.compile(r"`+")

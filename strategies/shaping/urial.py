@@ -13,7 +13,7 @@ from trimtab.strategies.core.engine import PortName
 from trimtab.strategies.core.errors import MissingCapability
 from trimtab.strategies.core.messages import Conversation, Prompt, Segment, Text
 from trimtab.strategies.prompts import urial as own
-from trimtab.strategies.shaping.frames import STOPS, Frame, StructureName
+from trimtab.strategies.shaping.frames import STOPS, STOPS_IN_CONTEXT, Frame, StructureName
 from trimtab.strategies.shaping.turns import turns_of
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
@@ -126,7 +126,7 @@ class Urial:
         ctx.step.note(version=head.version, k=head.k, structure=self.config.structure, sha256=head.sha256)
         rendered = Text(
             (head.segment, *frame.turns(turns), *frame.answer(prompt.prefill)),
-            stops=STOPS,
+            stops=STOPS_IN_CONTEXT if any(turn.speaker == "system" for turn in turns) else STOPS,
             answer="fenced",
             sampling=self._sampling(ctx.params.n),
             asked=prompt.original,

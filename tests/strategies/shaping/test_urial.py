@@ -130,6 +130,14 @@ async def test_the_head_is_the_same_for_every_request_and_the_callers_system_tex
     assert texts[2].text.endswith("\n# Context:\n```\nRhyme.\n```\n\n# Query:\n```\nhi\n```\n\n# Answer:\n```\n")
 
 
+async def test_a_context_that_is_begun_anew_ends_the_answer() -> None:
+    sold = Conversation((Message("system", "You sell shoes."), Message("user", ASKED)))
+    assert "\n# Context:" in (await shaped(UrialConfig(), sold)).stops
+    assert "\n# Context:" not in (await shaped(UrialConfig(), said(ASKED))).stops
+    ports = await scripted("A tide.\n```\n\n# Context:\n```\nYou sell")
+    assert (await answered(ports, prompt=sold))[0] == "A tide."
+
+
 async def test_a_given_opening_is_continued() -> None:
     text = await shaped(UrialConfig(), Conversation((Message("user", "hi"),), prefill="Dear friend,"))
     assert text.segments[-1] == Segment("content", "Dear friend,")
