@@ -46,6 +46,21 @@ class Params:
     native: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """Chat-only wire fields handed to the engine's chat layer as they are: tools, tool_choice, response_format, ..."""
 
+    def freed(self, *, max_tokens: int, seed: int | None) -> "Params":
+        """The same sampling for one text that is no answer, free of what binds the answer alone: its choices, stops, chosen or
+        counted tokens, log-probabilities and chat-only fields."""
+        return Params(
+            max_tokens=max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=seed,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -15,19 +15,8 @@ FORMS = ("response_format", "structured_outputs")
 
 def for_critique(ctx: RequestContext, max_tokens: int, label: str) -> Params:
     """Sampling of a text that is no answer: no stops, no chosen tokens, no log-probabilities, no form."""
-    asked = ctx.params
-    return Params(
-        max_tokens=max_tokens,
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        min_p=asked.min_p,
-        repetition_penalty=asked.repetition_penalty,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        seed=derived_seed(ctx, label),
-        native=_native(asked, RENDERED),
-    )
+    free = ctx.params.freed(max_tokens=max_tokens, seed=derived_seed(ctx, label))
+    return replace(free, native=_native(ctx.params, RENDERED))
 
 
 def for_answer(ctx: RequestContext, label: str) -> Params:

@@ -127,18 +127,7 @@ class ValuePrompt:
         port = ctx.engine().messages
         if port is None:
             raise MissingCapability("value_prompt under chain_of_thought needs an engine that answers conversations")
-        sampled = ctx.params
-        params = Params(
-            max_tokens=self.config.reasoning_tokens,
-            temperature=sampled.temperature,
-            top_p=sampled.top_p,
-            top_k=sampled.top_k,
-            min_p=sampled.min_p,
-            repetition_penalty=sampled.repetition_penalty,
-            presence_penalty=sampled.presence_penalty,
-            frequency_penalty=sampled.frequency_penalty,
-            seed=sampled.seed,
-        )
+        params = ctx.params.freed(max_tokens=self.config.reasoning_tokens, seed=ctx.params.seed)
         pieces: list[str] = []
         stream = port.chat(prompt, params, ctx.call())
         async with aclosing(stream):

@@ -171,7 +171,6 @@ async def test_what_configured_pipelines_read_is_open_before_the_first_request(
     await service.close()
 
 
-@pytest.mark.skipif("norms" not in catalogue(), reason="needs the strategy norms")
 async def test_a_pipeline_of_norms_embeds_them_at_the_start(tmp_path: Path) -> None:
     encoder = CountingWords()
     service = service_of(Settings(pipelines={"careful": ["norms"]}))

@@ -17,7 +17,6 @@ from tests.server.services import MODEL, Spy, service_of
 from trimtab.server.app import create_app
 from trimtab.server.engines.scripted import Script
 from trimtab.server.settings import Limits, Settings
-from trimtab.strategies.config import catalogue
 from trimtab.strategies.prompts.built_in import BUILT_IN
 
 KEYS = [
@@ -106,7 +105,6 @@ async def test_a_change_is_seen_by_the_next_request(http: httpx2.AsyncClient) ->
     assert told(await http.delete("/v1/corpora/hospital/documents/smoke")) == (404, "document_not_found", "id")
 
 
-@pytest.mark.skipif("norms" not in catalogue(), reason="needs the strategy norms")
 async def test_a_rule_that_is_changed_holds_for_the_next_answer_and_no_request_is_dropped(tmp_path: Path) -> None:
     spy = Spy()
     async with app(tmp_path, script=spy) as http:
