@@ -141,9 +141,7 @@ class TransformersRewards:
             return tuple(await runtime.batches.results(prompts, call.request_id))
         except StrategyError:
             raise
-        except (
-            Exception
-        ) as error:  # the border to torch: whatever a model raises is this request's failure, told without its words
+        except Exception as error:  # the border to torch: whatever a model raises is this request's failure
             raise EngineFailure(f"The scoring model of {self.name} failed: {type(error).__name__}") from error
 
     def _open(self) -> _Runtime:
