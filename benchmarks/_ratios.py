@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from statistics import median
 
 
-def ratio_line(title: str, ours: Sequence[float], theirs: Sequence[float], goal: str) -> str:
-    """One line: the median of the rounds' ratios ours/theirs, their range, both medians, and the goal."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+def ratio_line(title: str, ours: Sequence[float], theirs: Sequence[float], goal: str, *, inverse: bool = False) -> str:
+    """One line: the median of the rounds' ratios ours/theirs, their range, both medians, and the goal.
+
+    inverse: theirs/ours, how many times less ours is.
+    """
+    ratios = [b / a if inverse else a / b for a, b in zip(ours, theirs, strict=True)]
     spread = f"{min(ratios):.3f}-{max(ratios):.3f}"
     return (
         f"{title:<34} ratio {median(ratios):6.3f}  ({spread}, {len(ratios)} rounds)  "

@@ -295,8 +295,10 @@ async def measure(args: argparse.Namespace) -> None:
             theirs.append(await sequential(engine, encoder, config, q, args.tokens, i))
             print(f"baseline {i + 1}/{args.baseline_prompts}: {theirs[-1]}", file=sys.stderr, flush=True)
         say("one call after another", theirs)
-    print(ratio_line("forwarded tokens, theirs/ours", [m.forwarded for m in theirs], [m.forwarded for m in alone], ">= 10"))
-    print(ratio_line("seconds, theirs/ours", [m.seconds for m in theirs], [m.seconds for m in alone], ">= 8"))
+    forwarded = [m.forwarded for m in alone], [m.forwarded for m in theirs]
+    seconds = [m.seconds for m in alone], [m.seconds for m in theirs]
+    print(ratio_line("forwarded tokens, theirs/ours", *forwarded, ">= 10", inverse=True))
+    print(ratio_line("seconds, theirs/ours", *seconds, ">= 8", inverse=True))
     ours = sum(m.iterations for m in beside) / together_s
     rate = sum(m.iterations for m in theirs) / sum(m.seconds for m in theirs)
     title = f"iterations/s, {len(questions)} at once"
