@@ -4,10 +4,10 @@
 
 Every final prompt is learned from a full trace, checked token by token, and warm in the prefix cache for both sides. Pairs of
 streamed requests in alternating order give the ratios of median times to first token (goal at most 1.05, retrieval taken off
-and shown by itself: at most 15 ms) and of output tokens per second of the whole request (goal at least 0.98). For `urial` it
-also prints how much of the constant head comes from the prefix cache behind a new question (goal at least 0.95) and the time to
-first token against a head that is not cached (goal at most 0.3). The ratio to the request without a shaper is reported, without
-a goal.
+and shown by itself: at most 15 ms; and the two together, less 15 ms) and of output tokens per second of the whole request (goal
+at least 0.98). For `urial` it also prints how much of the constant head comes from the prefix cache behind a new question (goal
+at least 0.95) and the time to first token against a head that is not cached (goal at most 0.3). The ratio to the request
+without a shaper is reported, without a goal.
 """
 
 import argparse
@@ -52,6 +52,8 @@ QUESTIONS = (
     "Why does bread dough need to rest?",
 )
 PENALTY = UrialConfig().frequency_penalty
+RETRIEVAL_MS = 15
+"""What retrieval may take."""
 GREEDY = {"model": MODEL, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True}
 
 
@@ -74,6 +76,10 @@ class Figures:
     """Output tokens a second, shaped (retrieval taken off) and direct."""
     retrieval: list[float] = field(default_factory=list)
     """Milliseconds."""
+
+    def less_allowed(self) -> list[float]:
+        """Times to first token of the shaped requests with their retrieval, less what it may take."""
+        return [ms + spent - RETRIEVAL_MS for ms, spent in zip(self.ttft[0], self.retrieval, strict=True)]
 
 
 async def pair_of(connection: Connection, strategy: Mapping[str, Any], question: str) -> Pair:
@@ -184,6 +190,7 @@ async def report(port: int, rounds: int, names: Sequence[str]) -> None:
             print(ratio_line(f"{name}: output tokens/s", *figures.rate, ">= 0.98"))
             if any(figures.retrieval):
                 print(f"{f'{name}: retrieval, ms':<34} p50 {median(figures.retrieval):.3f}  goal <= 15")
+                print(ratio_line(f"{name}: TTFT with it, less 15 ms", figures.less_allowed(), figures.ttft[1], "<= 1.05"))
             print(ratio_line(f"{name}: TTFT to unshaped", figures.ttft[0], bare, "none"), flush=True)
         if "urial" in names:
             share, warm, cold = await heads(connection, rounds)
