@@ -33,6 +33,7 @@ def test_same_results(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(model(inputs), expected, rtol=1e-5, atol=1e-6)
     assert isinstance(model.first, PackedLinear)
     assert isinstance(model.inner[1], PackedLinear)
+    assert model.first.weight.shape == (40, 24)
 
 
 def test_other_precisions_stay() -> None:
