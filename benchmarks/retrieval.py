@@ -13,7 +13,7 @@ Only the encoder is left out: a double that looks vectors up. Prints, for each m
   the median time of a search of 10 and its recall (goals: even, one thread, at most 1 ms; decaying, two threads, at most 2 ms;
   recall at least 0.95), with a filter that keeps 1% (recall at least 0.95), the median and the longest time from the call that
   adds, replaces or removes a document to the end of a search that shows it (goal: under 100 ms), what searches take while the
-  index is made anew in the background, and how long a restart takes. Searches are timed in the second of two rounds.
+  index is made anew in the background, and how long a restart takes. Searches are warmed up with queries other than those timed.
 """
 
 import argparse
@@ -199,7 +199,7 @@ def search_line(title: str, found: tuple[float, float, float], goal: str) -> str
 def measure(mixture: Mixture, size: int, number: int, seed: int, directory: Path) -> None:
     clusters = max(10, size * CLUSTERS // 1_000_000)
     vectors = mixture.draw(size + 2 * CHANGES, clusters, seed)
-    queries = mixture.draw(number, clusters, seed + 1)
+    queries, others = np.split(mixture.draw(2 * number, clusters, seed + 1), 2)
     encoder = LookUp(vectors)
     plan = IndexPlan(search_threads=mixture.threads)
     Corpus.create(directory, mixture.name, encoder.name, {})
@@ -212,7 +212,7 @@ def measure(mixture: Mixture, size: int, number: int, seed: int, directory: Path
     corpus.settle()
     put(corpus, first, size)
     print(f"{'imported':<30} {time.perf_counter() - begin:8.1f} s, the index made anew meanwhile as it grew", flush=True)
-    seconds, times = retrained(corpus, queries)
+    seconds, times = retrained(corpus, others)
     if times:
         print(
             f"{'made anew in the background':<30} {seconds:8.1f} s left  "
@@ -221,7 +221,7 @@ def measure(mixture: Mixture, size: int, number: int, seed: int, directory: Path
 
     true = truth(vectors[:size], queries, 1)
     os.sync()  # what the import left to be written is not the searches' affair
-    searched(corpus, queries, true)
+    searched(corpus, others, true)
     found = searched(corpus, queries, true)
     print(search_line("search of 10", found, f"goal p50 at most {mixture.goal_ms} ms, recall at least 0.95"))
     found = searched(corpus, queries, truth(vectors[:size], queries, RARE), Filter(tags=("rare",)))

@@ -78,12 +78,12 @@ def calibrate(truths: Sequence[Truth], index: IvfIndex, target: float, check: Ca
 
 
 def _fewest(truth: Truth, index: IvfIndex, target: float, least: int, check: Callable[[], None]) -> int:
-    """The smallest number of lists from `least` on that reaches the recall, to an eighth; all of them where none below does."""
+    """The smallest number of lists from `least` on that reaches the recall, to a sixteenth; all of them where none below does."""
     lists = len(index.centroids)
     enough = least
     while enough < lists and truth.recall(index, enough, check) < target:
         enough = min(2 * enough, lists)
-    step = max(1, enough // 8)
+    step = max(1, enough // 16)
     for probes in range(max(least, enough // 2) + step, enough, step):
         if truth.recall(index, probes, check) >= target:
             return probes

@@ -46,11 +46,14 @@ class Calibration:
     """Number of vectors for which that was found."""
 
     def probes_for(self, asked: float, lists: int) -> int:
-        """Lists to read for a search of so many vectors; between the shares that were calibrated, in proportion."""
-        rarity = math.log(max(1.0, self.size / asked), SHARES[1])
+        """Lists to read for a search of so many vectors; between the shares that were calibrated, in proportion.
+
+        Where there are more by now than were calibrated the same proportion goes on: the denser, the nearer the neighbours.
+        """
+        rarity = math.log(max(1 / ROOM, self.size / asked), SHARES[1])
         if rarity >= len(self.probes) - 1:
             return self.probes[-1] if rarity == len(self.probes) - 1 else lists
-        below = int(rarity)
+        below = max(0, int(rarity))
         fewer, more = self.probes[below], self.probes[below + 1]
         return min(lists, math.ceil(fewer * math.pow(more / fewer, rarity - below)))
 

@@ -14,7 +14,7 @@ class IndexPlan(BaseModel):
     """Passages that are compared one by one, exactly: below 2 ms a search at the default."""
     growth: float = Field(default=1.5, gt=1)
     """An inverted file is made anew when it has come to hold so many times more passages, or so many times fewer."""
-    recall: float = Field(default=0.97, gt=0, le=1)
+    recall: float = Field(default=0.965, gt=0, le=1)
     """Share of the 10 nearest passages that a search must find, measured on stored ones when an inverted file is made."""
     sample: int = Field(default=64, ge=8)
     """Passages a list is trained on."""
