@@ -211,6 +211,7 @@ class Pipeline:
         self, prompt: Prompt, draft: "Draft", steps: list[Step], ctx: RequestContext, on_error: OnError
     ) -> "Draft":
         """One choice after all revisers, with a record of its own for each. Tool calls and empty drafts are left alone."""
+        own = ctx.for_choice(draft.index)
         for config, step in zip(self.revisers, steps, strict=True):
             if draft.calls_tools or not draft.text:
                 step.skip("tool call" if draft.calls_tools else "empty draft")
@@ -220,7 +221,7 @@ class Pipeline:
                 reviser: Reviser = config.build()
                 revised = Draft(draft.index)
                 try:
-                    async with aclosing(reviser.revise(prompt, draft.text, ctx.in_step(step))) as deltas:
+                    async with aclosing(reviser.revise(prompt, draft.text, own.in_step(step))) as deltas:
                         async for delta in deltas:
                             revised = revised.extended(delta)
                 except Exception as error:  # noqa: BLE001  as in shape

@@ -3,6 +3,7 @@
 Strategies and their configs are frozen and shared between requests; everything that changes during a request lives here.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -138,3 +139,10 @@ class RequestContext:
     def in_step(self, step: Step) -> "RequestContext":
         """This context inside another step."""
         return replace(self, step=step)
+
+    def for_choice(self, index: int) -> "RequestContext":
+        """This context for one of several choices: what the first draws is as if it were alone, each other draws its own."""
+        if index == 0:
+            return self
+        digest = hashlib.sha256(f"{self.seed}:choice:{index}".encode()).digest()
+        return replace(self, seed=int.from_bytes(digest[:4], "big") >> 1)

@@ -59,6 +59,21 @@ async def test_the_seed_fixes_the_principles() -> None:
     assert len({tuple(await principles(seed)) for seed in range(20)}) == 20
 
 
+async def test_each_choice_draws_its_own_principles() -> None:
+    """And the first draws as if it were alone."""
+
+    async def principles(n: int) -> list[list[str]]:
+        ctx = context(ListEngine(["text"] * 5 * n), params=Params(n=n), seed=5)
+        async for _ in Pipeline.of([configured(rounds=2)]).run(QUESTION, ctx.params, ctx, "closed"):
+            pass
+        told = ctx.trace.steps[-1].details
+        return [[round_["principle"] for round_ in one["rounds"]] for one in told.get("choices", [told])]
+
+    alone, several = await principles(1), await principles(3)
+    assert several[0] == alone[0]
+    assert len({tuple(drawn) for drawn in several}) == 3
+
+
 async def test_every_principle_is_drawn() -> None:
     """With 18 pairs and 600 draws the chance that a given one is missing is (17/18)^600 < 2e-15."""
     ctx = context(ListEngine(["text"] * 1200), seed=1)
