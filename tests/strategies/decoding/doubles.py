@@ -21,6 +21,8 @@ EOS = len(WORDS)
 VOCABULARY = EOS + 1
 PROMPT = 1000
 """Ids from here on are the prompt's; they decode to nothing but themselves."""
+P1 = (0.55, 0.2, 0.08, 0.05, 0.04, 0.03, 0.02, 0.015, 0.01, 0.005)
+"""Priors of ten candidates under which figures of the released node class are known."""
 
 Logits = Callable[[tuple[int, ...]], Sequence[float]]
 
@@ -44,6 +46,12 @@ def short(ids: tuple[int, ...]) -> list[float]:
 def level(ids: tuple[int, ...]) -> list[float]:
     """All words about equally likely: of ten sets the greedy one has a prior of .18, the others of .09."""
     return [*(-0.001 * place for place in range(len(WORDS))), -30.0]
+
+
+def listed(probabilities: Sequence[float]) -> Logits:
+    """The first words with these probabilities, the same behind any ids; nothing else."""
+    logits = [*map(math.log, probabilities), *[-60.0] * (VOCABULARY - len(probabilities))]
+    return lambda ids: logits
 
 
 def ending_after(length: int) -> Logits:

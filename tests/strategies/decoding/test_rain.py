@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.server.services import asking, said, service_of
-from tests.strategies.decoding.doubles import EOS, LetterEncoder, RuleModel, ending_after, level, number, short
+from tests.strategies.decoding.doubles import EOS, WORDS, LetterEncoder, RuleModel, ending_after, level, number, short
 from tests.strategies.doubles import ListEngine, context
 from tests.strategies.doubles import said as asked
 from tests.strategies.judging.doubles import LetterJudge, honest
@@ -33,7 +34,9 @@ from trimtab.strategies.core.errors import (
 )
 from trimtab.strategies.core.messages import Conversation, Delta, Prompt, Segment, Text
 from trimtab.strategies.decoding.rain import RainConfig
+from trimtab.strategies.decoding.rain_profile import CLAUSE_ENDS, OFFICIAL, SERVING, Profile, Task
 from trimtab.strategies.decoding.rain_text import Spoken, begun_stop, cut_at
+from trimtab.strategies.decoding.rain_tree import Rules
 from trimtab.strategies.pipeline import Pipeline
 
 GOOD = RainConfig(value="fixed")  # type: ignore[arg-type]
@@ -52,6 +55,35 @@ class Taste:
     async def score(self, conversations: Sequence[Conversation], call: Call) -> tuple[float, ...]:
         self.asked += conversations
         return tuple(float(number(one.messages[-1].text) % 3 - 1) * 9 for one in conversations)
+
+
+@dataclass
+class Purse(Taste):
+    """Remembers what had been spent at each call."""
+
+    budget: Budget = field(default_factory=Budget)
+    spent: list[int] = field(default_factory=list)
+
+    async def score(self, conversations: Sequence[Conversation], call: Call) -> tuple[float, ...]:
+        self.spent.append(self.budget.tokens)
+        return await super().score(conversations, call)
+
+
+@dataclass
+class HangingJudge(LetterJudge):
+    """Never answers."""
+
+    running: int = 0
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the first call."""
+
+    async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
+        self.running += 1
+        self.reached.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            self.running -= 1
 
 
 def ctx_of(
@@ -130,17 +162,62 @@ def model_prompt() -> tuple[int, ...]:
 
 
 class TestStops:
-    @pytest.mark.parametrize("stop", [" a", " b c", " d e f", ",", " a b"])
-    async def test_a_stop_string_ends_the_answer_and_never_leaks(self, stop: str) -> None:
+    @pytest.mark.parametrize(
+        ("stop", "occurs"),
+        [(" a", True), (",", True), (" o o", True), (" k p p", True), (" k g f", True), (" b c", False), (" d e f", False)],
+    )
+    async def test_a_stop_string_ends_the_answer_and_never_leaks(self, stop: str, occurs: bool) -> None:
         """What is said is a prefix of what would be said without it, up to the string."""
         model = RuleModel()
         params = Params(max_tokens=100, stop=(stop,))
         deltas = (await decoded(QUICK, ctx_of(model, params=params)))[0]
-        text = text_of(deltas)
-        assert stop not in text
         raw = model.decode(ids_of(deltas))
-        assert text == cut_at(raw, (stop,))
-        assert deltas[-1].finish_reason == ("stop" if stop in raw else "length")
+        assert (stop in raw) is occurs
+        assert text_of(deltas) == cut_at(raw, (stop,))
+        assert deltas[-1].finish_reason == ("stop" if occurs else "length")
+
+    @pytest.mark.parametrize("moves", [1, 2, 3, 4])
+    async def test_a_stop_string_may_begin_in_one_move_and_end_in_the_next(self, moves: int) -> None:
+        """A constant value steers nothing: up to the string the answer is what it would be without."""
+        free = (await decoded(GOOD, ctx_of(RuleModel(), params=Params(max_tokens=37))))[0]
+        before, after = text_of(free[:moves]), text_of(free[moves:])
+        stop = before[-5:] + after[:3]
+        model = RuleModel()
+        deltas = (await decoded(GOOD, ctx_of(model, params=Params(max_tokens=37, stop=(stop,)))))[0]
+        assert stop in model.decode(ids_of(deltas))
+        assert text_of(deltas) == before[:-5]
+        assert len(deltas) == moves + 1
+        assert deltas[-1].finish_reason == "stop"
+
+    @pytest.mark.parametrize(("task", "mark"), [("hh", "Human:"), ("adv", "USER:")])
+    @pytest.mark.parametrize("conversation", [True, False])
+    async def test_a_users_turn_marks_end_nothing(self, task: Task, mark: str, conversation: bool) -> None:
+        """Acceptance checks 10 and 15: the words of the user are data."""
+        config = RainConfig(profile="official", task=task, value="fixed")  # type: ignore[arg-type]
+
+        async def answer(question: str) -> list[Delta]:
+            prompt = asked(question) if conversation else Text((Segment("content", question),))
+            return (await decoded(config, ctx_of(RuleModel(level), params=Params(max_tokens=27)), prompt))[0]
+
+        marked = await answer(f"{mark} Why? " * 6)
+        assert text_of(marked) == text_of(await answer("Why?")) == " a" * 27
+        assert marked[-1].finish_reason == "length"
+
+    @pytest.mark.parametrize(("task", "mark"), [("hh", "Human:"), ("adv", "USER:")])
+    async def test_a_turn_mark_of_the_model_ends_the_answer(self, task: Task, mark: str) -> None:
+        """It is written in two tokens, the last of one move and the first of the next."""
+        place = len(model_prompt()) + 6
+
+        def logits(ids: tuple[int, ...]) -> list[float]:
+            due = {place: 18, place + 1: 19}.get(len(ids))
+            return [60.0 if i == due else x for i, x in enumerate(level(ids))]
+
+        model = RuleModel(logits, texts=(*WORDS[:18], mark[:3], mark[3:], ""))
+        config = RainConfig(profile="official", task=task, value="fixed")  # type: ignore[arg-type]
+        deltas = (await decoded(config, ctx_of(model, params=Params(max_tokens=27))))[0]
+        assert mark in model.decode(ids_of(deltas))
+        assert text_of(deltas) == " a" * 6
+        assert deltas[-1].finish_reason == "stop"
 
     async def test_stop_token_ids(self) -> None:
         deltas = (await decoded(SCORED, ctx_of(RuleModel(), params=Params(max_tokens=200, stop_token_ids=(4,)))))[0]
@@ -221,6 +298,22 @@ class TestBudgets:
         assert text_of(deltas)
         assert ctx.step.status == "degraded"
 
+    @pytest.mark.parametrize("cap", [500, 2000, 5000])
+    @pytest.mark.parametrize("ahead", [0, 16])
+    async def test_a_cap_of_tokens_holds_within_the_iterations_begun(self, cap: int, ahead: int) -> None:
+        """None takes more than the largest one under a higher cap; words are level so that no text comes twice."""
+        params, budget = Params(max_tokens=200), Budget(max_tokens=15_000)
+        purse = Purse(budget=budget)
+        free = ctx_of(RuleModel(level), params=params, budget=budget, taste=purse)
+        await decoded(SCORED.model_copy(update={"ahead": 0}), free)
+        assert len(purse.spent) == free.step.details["iterations"]
+        most = cap + (1 + ahead) * max(after - before for before, after in pairwise([0, *purse.spent]))
+        assert most < budget.tokens
+        capped = ctx_of(RuleModel(level), params=params, budget=Budget(max_tokens=cap))
+        await decoded(SCORED.model_copy(update={"ahead": ahead}), capped)
+        assert cap <= capped.budget.tokens <= most
+        assert f"max_tokens={cap} is spent" in capped.step.reason
+
     async def test_deadline(self) -> None:
         budget = Budget(deadline=time.monotonic() + 0.4)
         ctx = ctx_of(RuleModel(), params=Params(max_tokens=4000), budget=budget)
@@ -291,7 +384,18 @@ class TestJudging:
         config = RainConfig(profile="official", task="truth", value="reward", max_iterations=5)  # type: ignore[arg-type]
         await decoded(config, ctx_of(RuleModel(short), params=Params(max_tokens=30), taste=taste))
         texts = [one.messages[-1].text for one in taste.asked]
-        assert all(text.endswith(".") for text in texts if "." in text)
+        whole = [text for text in texts if "." in text]
+        assert whole
+        assert all(text.endswith(".") for text in whole)
+
+    @pytest.mark.parametrize(("task", "mark"), [("hh", "Human:"), ("adv", "USER:")])
+    async def test_a_users_turn_marks_cut_nothing(self, task: Task, mark: str) -> None:
+        """Acceptance check 15: the same answers are judged as behind a question without them."""
+        config = RainConfig(profile="official", task=task, value="reward", max_iterations=5)  # type: ignore[arg-type]
+        plain, marked = Taste(), Taste()
+        for taste, question in ((plain, "Why?"), (marked, f"{mark} Why? " * 6)):
+            await decoded(config, ctx_of(RuleModel(level), params=Params(max_tokens=17), taste=taste), asked(question))
+        assert [one.messages[-1] for one in marked.asked] == [one.messages[-1] for one in plain.asked]
 
     async def test_a_failing_judge_is_the_steps_failure(self) -> None:
         @dataclass
@@ -323,6 +427,17 @@ class TestCancellation:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert model.running == 0
+
+    async def test_cancelling_while_a_judge_of_its_own_is_asked(self) -> None:
+        model, judge = RuleModel(), HangingJudge(honest(" a"))
+        ctx = ctx_of(model, params=Params(n=2), roles={"judge": judge.ports})
+        task = asyncio.create_task(decoded(RainConfig(), ctx))
+        await judge.reached.wait()
+        assert judge.running > 0
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (judge.running, model.running) == (0, 0)
 
 
 class TestRefusals:
@@ -389,6 +504,80 @@ class TestRefusals:
     def test_parameters_that_make_no_sense(self, given: dict[str, Any], named: str) -> None:
         with pytest.raises(ValidationError, match=named):
             RainConfig.model_validate(given)
+
+
+class TestNumbers:
+    def test_unless_given_are_the_released_codes(self) -> None:
+        """Section 1.1 of the spec."""
+        rules = Rules(
+            lengths=(1, 2, 4, 10),
+            children=10,
+            max_children=20,
+            max_iterations=50,
+            min_iterations=15,
+            min_visits=6,
+            value_threshold=0.8,
+            c_puct=2.0,
+            gamma=0.2,
+            similarity=0.95,
+            variance=0.03,
+            root_mix=0.25,
+        )
+        serving = Profile(
+            rules,
+            temperature=1.0,
+            top_k=15,
+            spare_draws=0,
+            rollout="clause",
+            end="set_ends",
+            turn_marks=(),
+            max_length=None,
+            judged_to_full_stop=False,
+            eager=False,
+        )
+        released = replace(serving, max_length=2048, eager=True)
+        assert RainConfig().search() == SERVING == serving
+        tasks = {
+            "hh": replace(released, end="answer_goes_on", turn_marks=("Human:",)),
+            "adv": replace(
+                released,
+                rules=replace(rules, min_visits=5),
+                temperature=2.0,
+                spare_draws=1,
+                end="answer_ends",
+                turn_marks=("USER:",),
+            ),
+            "truth": replace(
+                released,
+                rules=replace(rules, min_visits=16),
+                rollout="answer",
+                end="answer_is_cut",
+                judged_to_full_stop=True,
+            ),
+        }
+        assert tasks == OFFICIAL
+        assert tasks == {task: RainConfig(profile="official", task=task).search() for task in OFFICIAL}
+        assert RainConfig(profile="official").search() == OFFICIAL["hh"]
+        assert set(",.?:;\n") == CLAUSE_ENDS
+
+    def test_given_ones_are_kept(self) -> None:
+        config = RainConfig(
+            lengths=(3,),
+            candidates=4,
+            max_candidates=5,
+            max_iterations=16,
+            min_visits=2,
+            value_threshold=0.5,
+            c_puct=1.0,
+            gamma=0.1,
+            similarity=0.9,
+            variance=0.01,
+            root_mix=0.2,
+            temperature=0.7,
+            rollout="none",
+        )
+        rules = Rules((3,), 4, 5, 16, 15, 2, 0.5, 1.0, 0.1, 0.9, 0.01, 0.2)
+        assert config.search() == replace(SERVING, rules=rules, temperature=0.7, rollout="none")
 
     def test_official_tasks(self) -> None:
         """minT 6, 5, 16; adv samples at 2.0 and draws up to 19; truth judges truthfulness."""

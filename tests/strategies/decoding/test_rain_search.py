@@ -1,6 +1,8 @@
 """The search builds the same tree however it is run: lazily or eagerly, ahead or not, alone or beside others."""
 
 import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,24 +12,31 @@ from hypothesis import strategies as st
 
 from tests.strategies.decoding.doubles import (
     EOS,
+    P1,
+    WORDS,
     LetterEncoder,
+    Logits,
     RuleModel,
     RuleValue,
     arbitrary,
     babble,
     ending_after,
     level,
+    listed,
     number,
     short,
 )
 from trimtab.strategies.core.engine import Call
+from trimtab.strategies.decoding.rain_priors import Tokens
 from trimtab.strategies.decoding.rain_profile import OFFICIAL, SERVING, Profile
 from trimtab.strategies.decoding.rain_sampler import Sampler
 from trimtab.strategies.decoding.rain_search import Move, Search
 from trimtab.strategies.decoding.rain_text import Wording
-from trimtab.strategies.decoding.rain_tree import Node
+from trimtab.strategies.decoding.rain_tree import Node, Rules
 
 QUESTION = tuple(1000 + ord(c) for c in "<user>Why?<assistant>")
+MARKS = (" c d", " b", " a")
+RELEASED = Rules()
 SAME_RULES = replace(OFFICIAL["hh"], turn_marks=())
 """The released rules on a model that neither ends nor writes turn marks: `serving` has nothing to do otherwise there."""
 
@@ -44,6 +53,18 @@ def grown(node: Node) -> dict[str, Any]:
     }
 
 
+def below(node: Node, answer: Tokens = ()) -> Iterator[tuple[Node, Tokens]]:
+    """The nodes below one, each with the answer up to its set. answer: that up to the node's own."""
+    for child in node.children.values():
+        longer = (*answer, *child.tokens)
+        yield child, longer
+        yield from below(child, longer)
+
+
+class Enough(Exception):
+    """Ends a search after the moves that a test looks at."""
+
+
 async def searched(
     profile: Profile,
     *,
@@ -52,11 +73,17 @@ async def searched(
     jitter: int = 0,
     burst: int = 1,
     room: int = 24,
+    complete: int | None = None,
+    moves: int | None = None,
+    look: Callable[[Move, Tokens], None] = lambda move, answer: None,
     model: RuleModel | None = None,
     value: RuleValue | None = None,
     encoder: LetterEncoder | None = None,
 ) -> tuple[Search, list[dict[str, Any]]]:
-    """A search run to its end, and the tree behind each of its moves."""
+    """A search run to its end or for so many moves, and the tree behind each of them.
+
+    look: called at each move, with the answer that it was chosen behind.
+    """
     model = model or RuleModel(jitter=jitter, burst=burst)
     value = value or RuleValue(arbitrary, jitter=jitter)
 
@@ -66,15 +93,19 @@ async def searched(
 
         return (await value.values([Judged(Conversation(()), text)], None))[0]  # type: ignore[arg-type]
 
-    wording = Wording(model.decode, QUESTION, profile, frozenset({EOS}), profile.turn_marks, room, room)
+    wording = Wording(model.decode, QUESTION, profile, frozenset({EOS}), profile.turn_marks, room, complete or room)
     sampler = Sampler(model, Call("req"), QUESTION, profile, seed)
     search = Search(sampler, wording, value_of, encoder, ahead)
     trees: list[dict[str, Any]] = []
 
     async def commit(move: Move) -> None:
         trees.append(grown(move.root) | {"move": move.tokens, "finish": move.finish, "iterations": move.iterations})
+        look(move, search.answer[: len(search.answer) - len(move.tokens)])
+        if len(trees) == moves:
+            raise Enough
 
-    await search.run(commit)
+    with suppress(Enough):
+        await search.run(commit)
     assert model.running == 0
     return search, trees
 
@@ -100,6 +131,18 @@ class TestEqualTrees:
         _, expected = await searched(SERVING, encoder=LetterEncoder())
         _, found = await searched(SERVING, ahead=ahead, jitter=5, burst=burst, encoder=LetterEncoder())
         assert found == expected
+
+    async def test_where_children_are_added(self) -> None:
+        eager, expected = await searched(SAME_RULES, value=RuleValue(lambda text: -1.0), room=7)
+        lazy, found = await searched(SERVING, value=RuleValue(lambda text: -1.0), room=7, ahead=4, jitter=3)
+        assert found == expected
+        assert lazy.counts.additions == eager.counts.additions > 0
+
+    async def test_where_similar_siblings_get_credit(self) -> None:
+        _, expected = await searched(SAME_RULES, encoder=LetterEncoder())
+        _, found = await searched(SERVING, ahead=4, jitter=3, encoder=LetterEncoder())
+        assert found == expected
+        assert any(credited(tree) for tree in expected)
 
     async def test_concurrent_and_isolated(self) -> None:
         seeds = ["1", "2", "3", "4"]
@@ -143,6 +186,105 @@ async def _beside(seed: str, model: RuleModel) -> list[dict[str, Any]]:
     return trees
 
 
+def credited(tree: dict[str, Any]) -> bool:
+    """Whether a node below the root has visits that are a similar sibling's."""
+    return any(child["visits"] > child["real_visits"] or credited(child) for child in tree["children"])
+
+
+async def figures(
+    profile: Profile,
+    value: Callable[[str], float],
+    *,
+    moves: int = 1,
+    priors: Sequence[float] = P1,
+    rules: Rules = RELEASED,
+) -> list[tuple[int, list[int], int]]:
+    """Of the first moves the iterations, the real visits of the root's children, and the number of the committed one."""
+    rules = replace(rules, lengths=(1,), children=len(priors), max_children=len(priors))
+    seen = []
+
+    def look(move: Move, answer: Tokens) -> None:
+        children = move.root.children
+        assert list(children) == [(i,) for i in range(len(priors))]
+        assert [child.prior for child in children.values()] == pytest.approx([0.75 * p + 0.25 / len(priors) for p in priors])
+        seen.append((move.iterations, [child.real_visits for child in children.values()], move.tokens[0]))
+
+    await searched(
+        replace(profile, rules=rules, rollout="none"),
+        model=RuleModel(listed(priors), jitter=2),
+        value=RuleValue(value),
+        room=200,
+        moves=moves,
+        ahead=4,
+        look=look,
+    )
+    return seen
+
+
+def good_if_first(good: Collection[int], otherwise: float = -1.0) -> Callable[[str], float]:
+    """+1 iff the answer's first word is good."""
+    return lambda text: 1.0 if text[:2] in {WORDS[i] for i in good} else otherwise
+
+
+@pytest.mark.parametrize("profile", [SAME_RULES, SERVING], ids=["eager", "lazy"])
+class TestFigures:
+    """Acceptance checks 1, 2, 3 and 12 over the whole search: the figures of the tree's own tests.
+
+    Every set is one of the likeliest tokens, so that priors are the given ones in the order of the ids.
+    """
+
+    @pytest.mark.parametrize(
+        ("min_visits", "iterations", "visits"), [(6, [8, 1, 1, 1], [7]), (5, [7, 1, 1, 1], [6]), (16, [24, 7, 7, 7], [17, 6])]
+    )
+    async def test_always_good(self, profile: Profile, min_visits: int, iterations: list[int], visits: list[int]) -> None:
+        found = await figures(profile, lambda text: 1.0, moves=4, rules=Rules(min_visits=min_visits))
+        assert [(taken, chosen) for taken, _, chosen in found] == [(taken, 0) for taken in iterations]
+        assert found[0][1] == visits + [0] * (10 - len(visits))
+
+    @pytest.mark.parametrize("priors", [[0.1] * 10, [0.991, *[0.001] * 9]])
+    async def test_always_good_whatever_the_priors(self, profile: Profile, priors: list[float]) -> None:
+        found = await figures(profile, lambda text: 1.0, moves=3, priors=priors)
+        assert [(taken, chosen) for taken, _, chosen in found] == [(8, 0), (1, 0), (1, 0)]
+        assert found[0][1] == [7, *[0] * 9]
+
+    @pytest.mark.parametrize(
+        ("value", "iterations", "visits"),
+        [(0.0, [50, 23, 23], [27, 11, 5, 3, 3, 0, 0, 0, 0, 0]), (-1.0, [50, 27], [23, 9, 4, 3, 3, 2, 2, 1, 1, 1])],
+    )
+    async def test_never_good(self, profile: Profile, value: float, iterations: list[int], visits: list[int]) -> None:
+        found = await figures(profile, lambda text: value, moves=len(iterations))
+        assert [(taken, chosen) for taken, _, chosen in found] == [(taken, 0) for taken in iterations]
+        assert found[0][1] == visits
+
+    @pytest.mark.parametrize(
+        ("value", "priors", "rules", "iterations", "visits", "chosen"),
+        [
+            (good_if_first({3}), P1, RELEASED, 18, [7, 2, 1, 7, 0, 0, 0, 0, 0, 0], 3),
+            (good_if_first({3}), P1, Rules(min_visits=16), 28, [7, 2, 1, 17, 0, 0, 0, 0, 0, 0], 3),
+            (good_if_first(range(1, 10)), P1, RELEASED, 10, [2, 7, 0, 0, 0, 0, 0, 0, 0, 0], 1),
+            (good_if_first({1}), (0.9, 0.1), RELEASED, 12, [4, 7], 1),
+            (good_if_first({1}), (0.5, 0.5), RELEASED, 10, [2, 7], 1),
+            (good_if_first({2}), (0.7, 0.1, 0.1, 0.1), RELEASED, 13, [4, 1, 7, 0], 2),
+            (good_if_first({9}), P1, RELEASED, 46, [15, 6, 2, 2, 1, 1, 1, 1, 1, 15], 9),
+            (good_if_first({9}, 0.0), P1, RELEASED, 50, [27, 11, 5, 3, 3, 0, 0, 0, 0, 0], 0),
+            (good_if_first({0}), P1, Rules(c_puct=0), 8, [7, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0),
+            (good_if_first({3}), P1, Rules(c_puct=0), 50, [49, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0),
+        ],
+    )
+    async def test_oracles(
+        self,
+        profile: Profile,
+        value: Callable[[str], float],
+        priors: Sequence[float],
+        rules: Rules,
+        iterations: int,
+        visits: list[int],
+        chosen: int,
+    ) -> None:
+        """Without exploration (c = 0) a bad first child is never left: unvisited ones count as bad, ties go to the first."""
+        assert await figures(profile, value, priors=priors, rules=rules) == [(iterations, visits, chosen)]
+
+
 class TestIterations:
     async def test_always_good(self) -> None:
         """Acceptance check 1 over the whole search: 8 iterations, then one a move; sets of 1, 2, 4, 10 tokens."""
@@ -180,9 +322,18 @@ class TestIterations:
         assert patient.most_running <= 3
         assert eager.most_running > 3
 
-    async def test_bad_children_get_company(self) -> None:
-        search, _ = await searched(SERVING, value=RuleValue(lambda text: -1.0), room=40)
+    @pytest.mark.parametrize("lengths", [(1,), (2,)])
+    async def test_bad_children_get_company(self, lengths: tuple[int, ...]) -> None:
+        """Of one token and of several, until there are twenty (acceptance check 7)."""
+        sizes: list[int] = []
+
+        def look(move: Move, answer: Tokens) -> None:
+            sizes.extend(len(node.children) for node in (move.root, *(node for node, _ in below(move.root))))
+
+        profile = replace(SERVING, rules=Rules(lengths, max_iterations=400))
+        search, _ = await searched(profile, value=RuleValue(lambda text: -1.0), room=6, moves=1, look=look)
         assert search.counts.additions > 0
+        assert max(sizes) == 20
 
     async def test_the_same_text_is_judged_once(self) -> None:
         value = RuleValue(arbitrary)
@@ -198,17 +349,46 @@ class TestEnds:
         assert EOS not in search.answer[:-1]
         assert trees[-1]["finish"] == "stop"
 
-    async def test_a_terminal_leaf_never_gains_children(self) -> None:
-        """Acceptance check 10: it is valued again, from the memory of its text, and never expanded."""
-        search, _ = await searched(SERVING, model=RuleModel(short), room=200)
+    @pytest.mark.parametrize(
+        ("profile", "model", "room", "complete", "end"),
+        [
+            (SERVING, short, 200, 200, "token"),
+            (OFFICIAL["hh"], short, 30, 30, "token"),
+            (OFFICIAL["adv"], short, 200, 200, "token"),
+            (OFFICIAL["truth"], short, 200, 200, "token"),
+            (SERVING, babble, 12, 12, "length"),
+            (OFFICIAL["hh"], babble, 24, 12, "length"),
+            (OFFICIAL["adv"], babble, 24, 12, "length"),
+            (OFFICIAL["truth"], babble, 24, 12, "length"),
+            (replace(OFFICIAL["hh"], turn_marks=MARKS), babble, 200, 200, "mark"),
+            (replace(OFFICIAL["adv"], turn_marks=MARKS), babble, 200, 200, "mark"),
+        ],
+    )
+    @pytest.mark.parametrize("rule", [arbitrary, lambda text: -1.0], ids=["arbitrary", "bad"])
+    async def test_a_terminal_leaf_never_gains_children(
+        self, profile: Profile, model: Logits, room: int, complete: int, end: str, rule: Callable[[str], float]
+    ) -> None:
+        """Acceptance check 10: it is valued again, the same text from memory, and never expanded."""
+        engine, value, again = RuleModel(model), RuleValue(rule), set()
 
-        def check(node: Node) -> None:
-            if node.tokens and node.tokens[-1] == EOS:
-                assert not node.children
-            for child in node.children.values():
-                check(child)
+        def end_of(node: Node, answer: Tokens) -> str:
+            if EOS in node.tokens:
+                return "token"
+            if any(mark in engine.decode(answer) for mark in profile.turn_marks):
+                return "mark"
+            return "length" if len(answer) >= complete else ""
 
-        check(search.tree.root)
+        def look(move: Move, answer: Tokens) -> None:
+            for node, longer in below(move.root, answer):
+                if found := end_of(node, longer):
+                    assert not node.children
+                    if node.real_visits > 1:
+                        again.add(found)
+
+        await searched(profile, model=engine, value=value, room=room, complete=complete, moves=5, look=look)
+        texts = [judged.answer for judged in value.asked]
+        assert end in again
+        assert len(texts) == len(set(texts))
 
     async def test_hh_goes_on_behind_the_end_token(self) -> None:
         model = RuleModel(ending_after(len(QUESTION) + 5))
@@ -229,7 +409,7 @@ class TestEnds:
         assert trees[-1]["finish"] == "stop"
 
     async def test_a_turn_mark_ends_the_answer(self) -> None:
-        profile = replace(OFFICIAL["hh"], turn_marks=(" c d", " b", " a"))
+        profile = replace(OFFICIAL["hh"], turn_marks=MARKS)
         search, trees = await searched(profile, room=200)
         assert trees[-1]["finish"] == "stop"
         assert not any(mark in search.wording.text(search.answer) for mark in profile.turn_marks)
