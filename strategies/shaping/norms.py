@@ -41,7 +41,7 @@ class NormsConfig(RetrievingConfig):
     """Names of jurisdictions that are looked for in the query, as whole words: only rules of those that it names, of
     `nationwide`, and rules without a jurisdiction qualify. Without any the filter alone decides."""
     documents: tuple[DocumentId, ...] = Field(default=(), max_length=1000)
-    """Exactly these documents, most similar first, in place of those that are found (the paper's oracle condition)."""
+    """Exactly these documents, whole, most similar first, in place of what is found (the paper's oracle condition)."""
     caution: bool = False
     """Adds that the rules may not bear on the question (the paper's optional note)."""
 
@@ -75,7 +75,7 @@ class Norms:
             raise MissingCapability("norms works on conversations, not on raw prompts")
         with timed(ctx):
             hits = await self._ranked(query_of(prompt, self.config.query), ctx)
-            texts, room = [hit.text for hit in hits], self.config.budget_tokens - 1
+            texts, room = [self._rule(hit) for hit in hits], self.config.budget_tokens - 1
             fitted = await fit(texts, ctx, room=room, overflow=self.config.overflow)
         if not hits:
             await nothing_found(self.config, ctx)
@@ -84,9 +84,13 @@ class Norms:
         self._tell(hits, used, fitted, ctx)
         if not used:
             return prompt
-        rules = as_quoted([hit.text for hit in used], caution=self.config.caution)
+        rules = as_quoted([texts[place] for place in fitted.kept], caution=self.config.caution)
         ctx.step.note_full(system=rules)
         return prompt.with_system(after=rules)
+
+    def _rule(self, hit: Hit) -> str:
+        """What is stated: the passage that was found, of a document that was named the whole."""
+        return hit.document.text if self.config.documents else hit.text
 
     async def _ranked(self, query: str, ctx: RequestContext) -> list[Hit]:
         """The rules that qualify, most similar first."""

@@ -64,8 +64,25 @@ FITTED: Mapping[str, Mapping[str, Any]] = {
 """Parameters of the contract where the defaults do not fit it: on the scripted engine tokens are bytes, so that demonstrations
 would all be too long; rain's search would take minutes, and what it does ahead, which its account counts, depends on timing."""
 
+FORMS: Mapping[str, Mapping[str, Any]] = {
+    "value_prompt: chain_of_thought": {"kind": "value_prompt", "condition": "chain_of_thought"},
+    "urial: inline": {"kind": "urial", "structure": "inline"},
+    "demonstrations: base": {"kind": "demonstrations", "rendering": "base", **FITTED["demonstrations"]},
+    "rain: official": {"kind": "rain", "profile": "official", "max_iterations": 6},
+    "critique_refine: self_refine": {"kind": "critique_refine", "form": "self_refine", "rounds": 2},
+    "critique_refine: critic": {
+        "kind": "critique_refine",
+        "form": "critic",
+        "value": {"kind": "fixed", "value": 0.0},
+        "accept": "always",
+    },
+}
+"""What strategies are beside their bare names; critic's verifier is never content, so that every round rewrites the answer."""
+
 every = pytest.mark.parametrize("kind", list(KINDS))
 """Each strategy of the catalogue, by its bare name: a new one is tested by being listed."""
+every_form = pytest.mark.parametrize("kind", [*KINDS, *FORMS])
+"""The same, and their other forms."""
 every_aligning = pytest.mark.parametrize("kind", ALIGNING)
 STATUSES = {"applied", "skipped", "degraded"}
 PATIENCE_S = 30.0
@@ -73,7 +90,9 @@ PATIENCE_S = 30.0
 
 
 def fitted(strategy: Any) -> Any:
-    """A spec with the fitted parameters in place of bare names."""
+    """A spec with the fitted parameters in place of bare names, and the parameters of named forms."""
     if isinstance(strategy, list):
         return [fitted(one) for one in strategy]
-    return {"kind": strategy, **FITTED[strategy]} if isinstance(strategy, str) and strategy in FITTED else strategy
+    if not isinstance(strategy, str):
+        return strategy
+    return FORMS.get(strategy) or ({"kind": strategy, **FITTED[strategy]} if strategy in FITTED else strategy)

@@ -14,7 +14,7 @@ from trimtab.server.engines.scripted import Script, ScriptedAnswer, ScriptedEngi
 from trimtab.server.settings import ScriptedConfig
 from trimtab.strategies.core.engine import Call, Params, TokenDelta
 from trimtab.strategies.core.errors import EngineFailure
-from trimtab.strategies.core.messages import Conversation, Delta, Text
+from trimtab.strategies.core.messages import Conversation, Delta, Text, Usage
 
 WORDS = ("water", "light", "warm", "window", "soil", "leaf", "root", "pot", "drain", "cold", "air", "weekly", "turn", "wipe")
 
@@ -81,6 +81,7 @@ class Watched(ScriptedEngine):
         self.script: Script = Babble()
         super().__init__(ScriptedConfig(), name=name, script=self, pace=self.gate)
         self.asked: list[Asked] = []
+        self.used = Usage()
         self.open = 0
         self.fails_after: int | None = None
 
@@ -93,6 +94,7 @@ class Watched(ScriptedEngine):
     def reset(self) -> None:
         """As new."""
         self.asked.clear()
+        self.used = Usage()
         self.script, self.fails_after = Babble(), None
         self.gate.left, self.gate.reached = None, Event()
 
@@ -104,22 +106,27 @@ class Watched(ScriptedEngine):
         with self._watching(Asked("messages", conversation, call, params)):
             async with aclosing(super().chat(conversation, params, call)) as deltas:
                 async for delta in deltas:
+                    self.used += delta.usage or Usage()
                     yield delta
 
     async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
         with self._watching(Asked("text", text, call, params)):
             async with aclosing(super().complete(text, params, call)) as deltas:
                 async for delta in deltas:
+                    self.used += delta.usage or Usage()
                     yield delta
 
     async def generate(self, prompt_token_ids: Sequence[int], params: Params, call: Call) -> AsyncGenerator[TokenDelta, None]:
         with self._watching(Asked("tokens", tuple(prompt_token_ids), call, params)):
             async with aclosing(super().generate(prompt_token_ids, params, call)) as deltas:
+                self.used += Usage(len(prompt_token_ids))
                 async for delta in deltas:
+                    self.used += Usage(completion_tokens=len(delta.token_ids))
                     yield delta
 
     async def next_logprobs(self, prompt_token_ids: Sequence[int], candidates: Sequence[int], call: Call) -> tuple[float, ...]:
         with self._watching(Asked("logprobs", tuple(prompt_token_ids), call)):
+            self.used += Usage(len(prompt_token_ids), 1)
             return await super().next_logprobs(prompt_token_ids, candidates, call)
 
     async def score(self, conversations: Sequence[Conversation], call: Call) -> tuple[float, ...]:

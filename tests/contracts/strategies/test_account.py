@@ -1,13 +1,16 @@
 """What an answer tells of itself: status, usage, worst case, stream and whole alike."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from tests.contracts.strategies.asking import World, answered, settled
-from tests.contracts.strategies.cases import KINDS, MODEL, QUESTION, every, fitted
+from tests.contracts.strategies.cases import KINDS, MODEL, QUESTION, every, every_form, fitted
 from trimtab.server.wire import params_of
 from trimtab.strategies.config import parse_spec
+from trimtab.strategies.core.messages import Usage
 from trimtab.strategies.pipeline import Pipeline
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,7 +33,7 @@ async def test_the_bare_name_answers_and_gives_account(world: World, kind: str) 
         assert told["changed"] or told["status"] != "applied" or KINDS[kind].role == "reviser"
 
 
-@every
+@every_form
 async def test_usage_counts_every_call_of_every_engine(world: World, kind: str) -> None:
     reply = answered(await world.ask(kind))
     told = reply.alignment["usage"]
@@ -40,11 +43,16 @@ async def test_usage_counts_every_call_of_every_engine(world: World, kind: str) 
         assert reply.body["usage"][count] == sum(role[count] for role in told["by_role"].values())
         assert reply.body["usage"][count] >= told["final"][count]
     assert told["discarded_tokens"] == reply.body["usage"]["completion_tokens"] - told["final"]["completion_tokens"]
-    if kind != "aligner":
-        assert not world.aligner.asked
+    policy = sum((usage_in(told["by_role"][role]) for role in told["by_role"] if role != "aligner"), Usage())
+    assert (policy, usage_in(told["by_role"].get("aligner", {}))) == (world.policy.used, world.aligner.used)
+    assert (kind == "aligner") == bool(world.aligner.asked)
 
 
-@every
+def usage_in(told: Mapping[str, Any]) -> Usage:
+    return Usage(told.get("prompt_tokens", 0), told.get("completion_tokens", 0))
+
+
+@every_form
 async def test_every_call_runs_under_the_request_and_its_keys_salt(world: World, kind: str) -> None:
     answered(await world.ask(kind, n=2))
     assert {asked.call.cache_salt for asked in world.asked} == {"free"}
@@ -57,14 +65,14 @@ async def test_usage_mode_final_counts_the_answer_alone(world: World, kind: str)
     assert reply.body["usage"] == reply.alignment["usage"]["final"]
 
 
-@every
+@every_form
 async def test_the_worst_case_is_an_upper_bound(world: World, kind: str) -> None:
     await world.ask(kind, n=2)
     cost = Pipeline.of(parse_spec(fitted([kind]))).cost(params_of({"n": 2, "max_tokens": 24}))
     assert len(world.asked) <= cost.calls
 
 
-@every
+@every_form
 @pytest.mark.parametrize("n", [1, 2])
 async def test_a_stream_says_what_the_whole_answer_says(world: World, kind: str, n: int) -> None:
     whole = answered(await world.ask(kind, n=n))

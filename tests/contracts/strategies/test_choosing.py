@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from tests.contracts.strategies.asking import World, answered, settled
-from tests.contracts.strategies.cases import ALIGNING, FITTED, KINDS, QUESTION, every, every_aligning, fitted
+from tests.contracts.strategies.cases import ALIGNING, FITTED, KINDS, MODEL, QUESTION, every, every_aligning, fitted
 from trimtab.strategies.config import parse_spec
 from trimtab.strategies.core.errors import ConfigError
 from trimtab.strategies.pipeline import Pipeline
@@ -21,6 +21,24 @@ async def test_an_unknown_parameter_is_named(world: World, kind: str) -> None:
     assert "no_such_parameter" in reply.error["message"]
     assert kind in reply.error["message"]
     assert reply.error["param"].endswith("no_such_parameter")
+    assert not world.asked
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("route", "asked"),
+    [("chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}), ("responses", {"input": QUESTION})],
+)
+async def test_an_unknown_strategy_is_refused_before_any_engine_is_asked(
+    world: World, route: str, asked: dict[str, Any], stream: bool
+) -> None:
+    body = {"model": MODEL, **asked, "stream": stream, "alignment": {"strategy": "urail"}}
+    answer = await world.client.http.post(f"/v1/{route}", json=body, headers={"authorization": "Bearer key-free"})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/json"
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("unknown_strategy", "alignment.strategy")
+    assert "'urial'" in error["message"]
     assert not world.asked
 
 

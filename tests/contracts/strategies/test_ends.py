@@ -48,12 +48,28 @@ async def test_a_passed_deadline_ends_cleanly(world: World, kind: str) -> None:
         assert reply.error["code"] == "alignment_deadline"
 
 
+async def test_an_aligner_that_never_answers_is_left_at_the_deadline(world: World) -> None:
+    plain = answered(await world.ask("plain")).texts
+    world.aligner.gate.left = 0
+    for on_error in ("degrade", "closed"):
+        options = {"budget": {"deadline_ms": 1000}, "on_error": on_error}
+        reply = await asyncio.wait_for(world.ask("aligner", options=options), PATIENCE_S)
+        assert world.aligner.gate.reached.is_set()
+        assert world.is_idle
+        if on_error == "degrade":
+            assert (reply.texts, reply.alignment["status"]) == (plain, "degraded")
+        else:
+            assert (reply.status, reply.error["code"]) == (504, "alignment_deadline")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].streaming == "buffered"])
 async def test_a_buffered_stream_that_fails_has_said_nothing(world: World, kind: str) -> None:
-    for limit in range(1, 8):
-        stream = await world.stream(kind, options={"budget": {"max_calls": limit}})
-        if stream.failed:
-            assert not any(stream.texts)
+    """The engines fail once the policy has given its answers: what is to be judged or revised is not shown."""
+    world.policy.fails_after, world.aligner.fails_after = 1, 0
+    stream = await world.stream(kind)
+    assert len(world.asked) > 1
+    assert stream.failed
+    assert not any(stream.texts)
 
 
 @every

@@ -32,6 +32,8 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 """Parameters that fit the context window of these servers and keep a search short."""
 GREEDY: Mapping[str, Any] = {"temperature": 0, "max_tokens": 12}
 LONGEST_S = 120.0
+CROWDING = frozenset({"best_of_n", "rain"})
+"""Their judge's prompts push the answer's own out of the small cache of the transformers engine."""
 
 
 @pytest.fixture(scope="module", params=[pytest.param(e, marks=pytest.mark.vllm if e == "vllm" else ()) for e in REAL])
@@ -158,6 +160,6 @@ async def test_no_prefix_is_shared_between_keys(client: Client, server: Live, ki
         return int(reply.alignment["usage"]["by_role"]["policy"]["prompt_tokens_details"]["cached_tokens"])
 
     fresh, again, other, other_again = [await cached(key) for key in ("free", "free", "other", "other")]
-    assert again > fresh or kind != "plain"  # what a strategy asks between may have pushed it out of a small cache
+    assert again > fresh or (server.engine == "transformers" and kind in CROWDING)
     assert other <= fresh  # the first key may have asked for the same rules before
     assert other_again <= again

@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 
 from tests.contracts.strategies.asking import World, answered, settled
-from tests.contracts.strategies.cases import STATUSES, every
+from tests.contracts.strategies.cases import STATUSES, every, every_form
 from tests.contracts.strategies.doubles import Always
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@every
+@every_form
 async def test_every_choice_is_given(world: World, kind: str) -> None:
     reply = answered(await world.ask(kind, n=3))
     assert [choice["index"] for choice in reply.body["choices"]] == [0, 1, 2]
     assert all(reply.texts)
 
 
-@every
+@every_form
 async def test_the_same_seed_gives_the_same_answer_and_trace(world: World, kind: str) -> None:
     for n in (1, 2):
         first, second = [answered(await world.ask(kind, seed=3, n=n, options={"trace": "full"})) for _ in range(2)]
@@ -27,13 +27,13 @@ async def test_the_same_seed_gives_the_same_answer_and_trace(world: World, kind:
         assert n > 1 or settled(first.alignment) == settled(second.alignment)  # choices that run at once share caches and logs
 
 
-@every
+@every_form
 async def test_another_seed_may_answer_otherwise(world: World, kind: str) -> None:
     texts = {answered(await world.ask(kind, seed=seed, temperature=1)).texts[0] for seed in range(6)}
     assert len(texts) > 1
 
 
-@every
+@every_form
 async def test_requests_at_once_do_not_touch_each_other(world: World, kind: str) -> None:
     alone = [answered(await world.ask(kind, seed=seed)) for seed in range(4)]
     async with asyncio.TaskGroup() as group:
@@ -43,7 +43,7 @@ async def test_requests_at_once_do_not_touch_each_other(world: World, kind: str)
         assert settled(task.result().alignment) == settled(one.alignment)
 
 
-@every
+@every_form
 async def test_stop_strings_end_the_answer(world: World, kind: str) -> None:
     world.says(Always("alpha beta gamma delta."))
     reply = answered(await world.ask(kind, stop=["gamma"], max_tokens=60, n=2))
@@ -53,7 +53,7 @@ async def test_stop_strings_end_the_answer(world: World, kind: str) -> None:
     assert stream.texts == reply.texts
 
 
-@every
+@every_form
 async def test_the_answer_is_no_longer_than_was_asked_for(world: World, kind: str) -> None:
     world.says(Always("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda."))
     reply = answered(await world.ask(kind, max_tokens=13))

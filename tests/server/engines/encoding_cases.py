@@ -8,6 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from trimtab.artifacts import resolve
+from trimtab.server.engines.encoding import ChatEncoder
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind at all.",
@@ -196,3 +197,10 @@ CASES: dict[str, tuple[Callable[[], Any], str | None]] = {
     "words-only": (words_only, WORDS_ONLY),
 }
 """name -> (tokenizer, chat template; None = the tokenizer's own)."""
+
+
+@cache
+def encoder(name: str) -> ChatEncoder:
+    """The encoder of a case, made once: it checks itself, which takes seconds for a large vocabulary."""
+    make, template = CASES[name]
+    return ChatEncoder(make(), template)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from tests.server.engines.encoding_cases import CASES, CHATML, chatml, folding, merging, unigram
+from tests.server.engines.encoding_cases import CASES, CHATML, chatml, encoder, folding, merging, unigram
 from trimtab.server.engines.encoding import ChatEncoder, parse_tool_arguments
 from trimtab.strategies.core.errors import RequestRefused
 
@@ -24,12 +24,6 @@ LOSSLESS = [name for name in CASES if name not in {"mistral", "legacy-llama"}]
 """Tokenizers whose ids decode to the text (but for bytes that a vocabulary lacks); the others put spaces before words."""
 
 SOME = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@cache
-def encoder(name: str) -> ChatEncoder:
-    make, template = CASES[name]
-    return ChatEncoder(make(), template)
 
 
 def reference(name: str, messages: list[Wire], **arguments: Any) -> list[int]:

@@ -4,8 +4,18 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.server.engines.encoding_cases import CASES, encoder
+from tests.strategies.doubles import said
+from tests.strategies.judging.doubles import LetterJudge, honest
+from trimtab.server.engines.transformers.prompts import PromptEncoder
+from trimtab.server.engines.transformers.runtime import text_of
+from trimtab.strategies.core.engine import TokensPort
 from trimtab.strategies.core.errors import MissingCapability
+from trimtab.strategies.core.messages import Conversation, Message, Segment, Text
 from trimtab.strategies.judging.letters import letters_of
+from trimtab.strategies.judging.reading import JudgeLayout, Reader, alphabet_of, letters_in
+from trimtab.strategies.judging.value import Judged
+from trimtab.strategies.prompts.judge import Question, ask
 
 
 def merging(*pairs: str) -> "Merging":
@@ -54,12 +64,39 @@ def test_letters_that_are_one_token_cannot_be_told_apart() -> None:
         letters_of(lambda text: [0] * len(text))
 
 
-def test_the_default_models_letters() -> None:
-    """49 and 50 in SmolLM2's vocabulary, behind a parenthesis; in its chat template too."""
-    from transformers import AutoTokenizer
+class CatalogueJudge(LetterJudge):
+    """Encodes and decodes as the transformers engine does with a catalogue model's tokenizer; the model is not loaded."""
 
-    from trimtab.artifacts import DEFAULT_MODEL, resolve
+    def __init__(self, name: str) -> None:
+        super().__init__(honest("poison"))
+        prompts = PromptEncoder(encoder(name), name=name, has_template=True)
+        self.encode_chat, self.encode_text, self.decode = prompts.conversation, prompts.text, text_of(CASES[name][0]())
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve(DEFAULT_MODEL).path)
-    letters = letters_of(lambda tail: tokenizer.encode(tail, add_special_tokens=False))
-    assert (letters.layout.name, letters.a, letters.b) == ("parenthesis", 49, 50)
+
+CASE = Judged(said("What may I eat?"), "Bread, and\nno poison.")
+
+
+def asked_of(port: TokensPort, question: Question, layout: JudgeLayout, letter: str = "") -> tuple[int, ...]:
+    """The ids of a judge's whole prompt, begun with a letter."""
+    if layout == "chat":
+        turn = Message("user", f"{question.prefix}{question.case}{question.options}")
+        return port.encode_chat(Conversation((turn,), prefill=f"{question.tail}{letter}"))
+    ours = Segment("literal", f"{question.options}{question.tail}{letter}")
+    return port.encode_text(Text((Segment("literal", question.prefix), Segment("content", question.case), ours)))
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "a", "b"),
+    [("smollm2", "completion", 49, 50), ("smollm2", "chat", 49, 50), ("gemma3", "completion", 236776, 236799)],
+)
+def test_the_catalogues_letters_add_one_id_to_the_whole_prompt(name: str, layout: JudgeLayout, a: int, b: int) -> None:
+    """Gemma is a base model: it has no chat template, and so no layout for chats."""
+    port = CatalogueJudge(name)
+    letters = letters_in(port, layout)
+    assert (letters.layout.name, letters.a, letters.b) == ("parenthesis", a, b)
+    assert (port.decode([a]), port.decode([b])) == ("A", "B")
+    reader = Reader(port, alphabet_of(port, "harmlessness", layout), "harmlessness", layout, 1, False)
+    for prompt in reader.prompts([CASE]):
+        question = ask("harmlessness", CASE.turns(1), CASE.answer, prompt.good, letters.layout)
+        assert asked_of(port, question, layout) == prompt.ids
+        assert [asked_of(port, question, layout, letter) for letter in "AB"] == [(*prompt.ids, a), (*prompt.ids, b)]

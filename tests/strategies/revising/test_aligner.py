@@ -1,5 +1,7 @@
 """Aligner: what the correction model is asked, in whose format, and what becomes of its answer."""
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,10 +13,11 @@ from hypothesis import strategies as st
 from tests.strategies.doubles import ListEngine, context, said
 from tests.strategies.revising.doubles import QUESTION, Continuer, revised
 from trimtab.artifacts.correction import FORMATS, CorrectionTemplate, FormatName
+from trimtab.strategies.core.budget import Budget
 from trimtab.strategies.core.config import Cost
 from trimtab.strategies.core.context import RequestContext
 from trimtab.strategies.core.engine import Call, Capabilities, Params, Ports
-from trimtab.strategies.core.errors import ConfigError, EngineUnavailable, MissingRole
+from trimtab.strategies.core.errors import ConfigError, DeadlineExceeded, EngineUnavailable, MissingRole
 from trimtab.strategies.core.messages import Conversation, Delta, Message, Text, Usage
 from trimtab.strategies.pipeline import Pipeline
 from trimtab.strategies.revising.aligner import AlignerConfig
@@ -232,6 +235,38 @@ async def test_an_aligner_that_is_down_follows_the_policy() -> None:
     assert await answered("degrade") == "the draft"
     with pytest.raises(EngineUnavailable, match="down"):
         await answered("closed")
+
+
+@dataclass
+class Silent:
+    """An engine that takes the question and never answers."""
+
+    closed: int = 0
+
+    async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
+        try:
+            await asyncio.Event().wait()
+            yield Delta()
+        finally:
+            self.closed += 1
+
+
+async def test_an_aligner_that_never_answers_is_left_at_the_deadline() -> None:
+    silent = Silent()
+
+    async def answered(on_error: Any) -> str:
+        ctx = aligned_by(Ports(text=silent), policy=ListEngine(["the draft"]))
+        ctx = replace(ctx, budget=Budget(deadline=time.monotonic() + 0.2))
+        stream = Pipeline.of([AlignerConfig()]).run(QUESTION, Params(), ctx, on_error)
+        text = "".join([delta.text async for delta in stream])
+        assert [step.status for step in ctx.trace.steps] == ["applied", "degraded"]
+        assert "deadline_ms" in ctx.trace.steps[1].reason
+        return text
+
+    assert await answered("degrade") == "the draft"
+    with pytest.raises(DeadlineExceeded):
+        await answered("closed")
+    assert silent.closed == 2
 
 
 async def test_each_choice_is_corrected_and_both_passes_are_counted() -> None:

@@ -1,11 +1,14 @@
-"""A corpus in memory: passages with the scores a test gives them."""
+"""Corpora in memory, whose passages have the scores a test gives them, and engines that say given pieces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.retrieval.documents import Document, Filter, Hit
+from trimtab.server.engines.stops import StopText
+from trimtab.strategies.core.engine import Call, Params
 from trimtab.strategies.core.errors import CorpusNotFound
+from trimtab.strategies.core.messages import Delta, Text, Usage
 
 
 def hit(id: str, text: str, score: float, *, chunk: int = 0, **metadata: Any) -> Hit:
@@ -50,3 +53,37 @@ class WordCorpora:
 
     async def size(self, corpus: str) -> int:
         return len(self.documents)
+
+
+@dataclass
+class RawEngine:
+    """A text port that says a given answer in given pieces, and remembers what it was asked."""
+
+    pieces: Sequence[str]
+    asked: list[Text] = field(default_factory=list)
+    params: list[Params] = field(default_factory=list)
+
+    async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
+        self.asked.append(text)
+        self.params.append(params)
+        for index in range(params.n):
+            for piece in self.said((*params.stop, *text.stops)):
+                yield Delta(index, piece, token_ids=(1,))
+            yield Delta(index, "", "stop")
+        yield Delta(usage=Usage(9, len(self.pieces)))
+
+    def said(self, stops: tuple[str, ...]) -> Iterator[str]:
+        yield from self.pieces
+
+
+class StoppingEngine(RawEngine):
+    """Ends its answer at the first stop string, as the engines do: what may begin one is held back until it is clear."""
+
+    def said(self, stops: tuple[str, ...]) -> Iterator[str]:
+        shown = StopText(stops)
+        for piece in self.pieces:
+            text, ended = shown.push(piece)
+            yield text
+            if ended:
+                return
+        yield shown.flush()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies.doubles import context, said
-from tests.strategies.shaping.doubles import ListCorpora, hit
+from tests.strategies.shaping.doubles import ListCorpora, StoppingEngine, hit
 from trimtab.retrieval.documents import Filter, Hit
 from trimtab.server.engines.scripted import ScriptedEngine
 from trimtab.server.settings import ScriptedConfig
@@ -111,6 +111,18 @@ async def test_the_answer_ends_at_the_next_question_and_has_no_space_around_it()
     assert answers == ["Use a filter."] * 2
 
 
+@pytest.mark.parametrize(
+    "tokens", [["\n\n", "Question", ":"], ["\n\nQuestion", ":"], ["\n", "\nQuestion:"], ["\n\nQuestion: What"]]
+)
+async def test_the_answer_ends_before_a_question_whose_line_breaks_are_one_token(tokens: list[str]) -> None:
+    engine = StoppingEngine([" Use", " a filter.", *tokens, " else?"])
+    ctx = context(policy=Ports(text=engine), corpora=ListCorpora({"default-demonstrations": [TEA]}))
+    pipeline = Pipeline.of([DemonstrationsConfig()])
+    text = await pipeline.shape(said("How do I brew coffee?"), ctx, "closed")
+    deltas = [delta.text async for delta in pipeline.run(text, ctx.params, ctx, "closed")]
+    assert "".join(deltas) == "Use a filter."
+
+
 def pool(lengths: list[int]) -> list[Hit]:
     """Demonstrations with that many tokens, no two of them alike."""
     fills = [size - FRAME - len(f"q{n}") for n, size in enumerate(lengths)]
@@ -131,6 +143,24 @@ async def test_the_papers_budget(lengths: list[int], budget: int) -> None:
         spent, kept = spent + size, [f"{place:02}", *kept]
     assert cited(ctx) == kept
     assert ctx.step.details["demonstration_tokens"] == spent
+
+
+def test_the_papers_numbers_are_the_defaults() -> None:
+    config = DemonstrationsConfig()
+    assert (config.each_tokens, config.budget_tokens, config.max_k) == (500, 3000, 20)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "kept"),
+    [([60] * 30, 20), ([500] * 7, 6), ([501, *[500] * 5, 499], 6), ([500] * 5 + [400, 101, 99], 6)],
+    ids=["20 of them", "3000 tokens", "500 tokens each", "the first overflow ends it"],
+)
+async def test_where_the_defaults_draw_the_line(lengths: list[int], kept: int) -> None:
+    """Thirty of 60 tokens: 20 of them are 1200 tokens of 3000, so that the number alone decides."""
+    ctx = over(*pool(lengths))
+    await chat(DemonstrationsConfig(), ctx)
+    fitting = [f"{place:02}" for place, size in enumerate(lengths) if size <= 500]
+    assert cited(ctx) == fitting[:kept][::-1]
 
 
 async def test_equal_scores_keep_the_order_of_the_search() -> None:

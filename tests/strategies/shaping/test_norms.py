@@ -92,6 +92,18 @@ async def test_shorter_rules_behind_an_overflow_may_be_taken_instead(lengths: li
     assert cited(ctx) == kept
 
 
+def test_the_papers_numbers_are_the_defaults() -> None:
+    assert (NormsConfig().budget_tokens, NormsConfig().max_k) == (1000, 200)
+
+
+@pytest.mark.parametrize(("second", "kept"), [(499, 2), (500, 1)])
+async def test_the_rules_have_fewer_tokens_than_the_budget(second: int, kept: int) -> None:
+    """999 tokens are fewer than 1000; 1000 are not."""
+    ctx = over(*rules_of([500, second]))
+    await system_of(NormsConfig(), ctx)
+    assert cited(ctx) == ["0", "1"][:kept]
+
+
 async def test_a_budget_smaller_than_one_rule_says_so_and_states_none() -> None:
     ctx = over(SHARE, KNOCK)
     assert await system_of(NormsConfig(budget_tokens=16), ctx) == ""

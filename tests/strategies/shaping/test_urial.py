@@ -2,8 +2,6 @@
 
 import hashlib
 import itertools
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -11,12 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.strategies.doubles import context, said
+from tests.strategies.shaping.doubles import RawEngine, StoppingEngine
 from trimtab.server.engines.scripted import ScriptedEngine
 from trimtab.server.settings import ScriptedConfig
 from trimtab.strategies.core.context import RequestContext
-from trimtab.strategies.core.engine import Call, Params, Ports
+from trimtab.strategies.core.engine import Params, Ports
 from trimtab.strategies.core.errors import ConfigError, RequestRefused
-from trimtab.strategies.core.messages import Conversation, Delta, Message, Prompt, Segment, Text, Usage
+from trimtab.strategies.core.messages import Conversation, Message, Prompt, Segment, Text
 from trimtab.strategies.pipeline import Pipeline
 from trimtab.strategies.prompts.urial import EXAMPLES, SYSTEM
 from trimtab.strategies.shaping.urial import Example, UrialConfig, head_of
@@ -33,38 +32,25 @@ THREE_TURNS = Conversation(
 )
 
 
-@dataclass
-class RawEngine:
-    """A text port that says a given answer in given pieces, and remembers what it was asked."""
-
-    pieces: Sequence[str]
-    asked: list[Text] = field(default_factory=list)
-    params: list[Params] = field(default_factory=list)
-
-    async def complete(self, text: Text, params: Params, call: Call) -> AsyncGenerator[Delta, None]:
-        self.asked.append(text)
-        self.params.append(params)
-        for index in range(params.n):
-            for piece in self.pieces:
-                yield Delta(index, piece, token_ids=(1,))
-            yield Delta(index, "", "stop")
-        yield Delta(usage=Usage(9, len(self.pieces)))
-
-
 async def shaped(config: UrialConfig, prompt: Prompt, ctx: RequestContext | None = None) -> Text:
     text = await config.build().shape(prompt, ctx or context())
     assert isinstance(text, Text)
     return text
 
 
-async def answered(ports: Ports, params: Params | None = None, prompt: Prompt | None = None) -> dict[int, str]:
-    """The choices of a pipeline of urial alone."""
+async def streamed(ports: Ports, params: Params | None = None, prompt: Prompt | None = None) -> list[tuple[int, str]]:
+    """Choice and text of each delta of a pipeline of urial alone."""
     ctx = context(policy=ports, params=params)
     pipeline = Pipeline.of([UrialConfig()])
     text = await pipeline.shape(prompt or said(ASKED), ctx, "closed")
+    return [(delta.index, delta.text) async for delta in pipeline.run(text, ctx.params, ctx, "closed")]
+
+
+async def answered(ports: Ports, params: Params | None = None, prompt: Prompt | None = None) -> dict[int, str]:
+    """The choices, whole."""
     answers: dict[int, str] = {}
-    async for delta in pipeline.run(text, ctx.params, ctx, "closed"):
-        answers[delta.index] = answers.get(delta.index, "") + delta.text
+    for index, text in await streamed(ports, params, prompt):
+        answers[index] = answers.get(index, "") + text
     return answers
 
 
@@ -215,6 +201,16 @@ async def test_every_split_of_the_stream_gives_the_same_text(places: list[int]) 
     edges = sorted({0, len(answer), *(place for place in places if place <= len(answer))})
     pieces = [answer[start:end] for start, end in itertools.pairwise(edges)]
     assert await answered(Ports(text=RawEngine(pieces))) == {0: "So:\n```sh\nls\n```\nThat is all."}
+
+
+async def test_no_cut_of_the_stream_shows_more_than_the_answer() -> None:
+    """The engine ends its text at a stop string; wherever the text is cut in two, no delta shows anything but `x`."""
+    said_on = "x\n```\n\n# Query:\n```\nAnd the moon?\n```\n\n# Answer:\n```\n"
+    for place in range(len(said_on) + 1):
+        deltas = await streamed(Ports(text=StoppingEngine([said_on[:place], said_on[place:]])))
+        shown = list(itertools.accumulate(text for _, text in deltas))
+        assert set(shown) <= {"", "x"}, place
+        assert shown[-1] == "x"
 
 
 @pytest.mark.parametrize(
