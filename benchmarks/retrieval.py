@@ -13,7 +13,7 @@ Only the encoder is left out: a double that looks vectors up. Prints, for each m
   the median time of a search of 10 and its recall (goals: even, one thread, at most 1 ms; decaying, two threads, at most 2 ms;
   recall at least 0.95), with a filter that keeps 1% (recall at least 0.95), the median and the longest time from the call that
   adds, replaces or removes a document to the end of a search that shows it (goal: under 100 ms), what searches take while the
-  index is made anew in the background, and how long a restart takes. Searches are warmed up with queries other than those timed.
+  index is made anew in the background, and how long a restart takes. Warming up takes queries other than those timed.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def calibrate(truths: Sequence[Truth], index: IvfIndex, target: float, check: Ca
 
 
 def _fewest(truth: Truth, index: IvfIndex, target: float, least: int, check: Callable[[], None]) -> int:
-    """The smallest number of lists from `least` on that reaches the recall, to a sixteenth; all of them where none below does."""
+    """The smallest number of lists from `least` on that reaches the recall, to a sixteenth; all where none below does."""
     lists = len(index.centroids)
     enough = least
     while enough < lists and truth.recall(index, enough, check) < target:
