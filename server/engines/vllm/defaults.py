@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from trimtab.server.engines import vllm_waiting
 from trimtab.server.settings import VllmConfig
 from trimtab.strategies.core.errors import ConfigError
 
@@ -65,6 +66,9 @@ COPYING: Mapping[str, Any] = {
 }
 """Speculation for a model that mostly copies its prompt: guesses are looked up there."""
 
+BUSY_WAIT_S = 0.001
+"""On CPU: how long vLLM's processes look for a message before they sleep. Steps take longer, on cores that looking takes."""
+
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 _TOOL_MARKS = (
@@ -90,6 +94,7 @@ def environment(config: VllmConfig, *, cpu: bool) -> dict[str, str]:
     if cpu:
         ranks = int(config.args.get("tensor_parallel_size", 1)) * int(config.args.get("pipeline_parallel_size", 1))
         wanted["VLLM_CPU_OMP_THREADS_BIND"] = thread_binding(available_cores(), ranks)
+        wanted[vllm_waiting.VARIABLE] = str(BUSY_WAIT_S)
     return wanted
 
 
