@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trimtab.retrieval.documents import Hit
 from trimtab.strategies.core.messages import Segment
@@ -69,7 +70,9 @@ def distinct(hits: Iterable[Hit], *, unlike: str | None) -> Iterator[Demonstrati
         yield Demonstration(hit.document.id, hit.document.text, answer.strip(), hit.score)
 
 
+@lru_cache(4096)
 def _words(text: str) -> tuple[str, ...]:
+    """Kept: requests meet the same documents."""
     return tuple(_WORDS.findall(text.casefold()))
 
 

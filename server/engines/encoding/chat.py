@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
@@ -26,6 +27,11 @@ from trimtab.server.engines.encoding.separation import Separated, Separator
 from trimtab.strategies.core.errors import RequestRefused
 
 logger = logging.getLogger(__name__)
+
+KEPT_TEXTS = 2048
+"""Ids of texts that stand alone, as the documents of a corpus do when their tokens are counted for every request."""
+KEPT_CHARACTERS = 2000
+"""Of a longer text they are not kept."""
 
 BROKEN = "control strings in content were broken by a zero-width space"
 
@@ -68,6 +74,7 @@ class ChatEncoder:
         self._normalizer = _acting_normalizer(tokenizer, [added[text] for text in self._controls])
         self._bos = Piece(tokenizer.bos_token, True) if _begins_with_bos(tokenizer) else None
         self._encoding: Encoding | None = None
+        self._kept = lru_cache(KEPT_TEXTS)(self._alone)
         self._report = self.self_check()
 
     @property
@@ -131,7 +138,12 @@ class ChatEncoder:
         a token is not enough: chat models name their turn mark so) and the prompt does not start with it.
         Raises RequestRefused in mode `off` where content holds a control string.
         """
-        return list(self._encoded(self._raw(segments, add_bos), self._encoding).ids)
+        if add_bos or len(segments) != 1 or len(segments[0][1]) > KEPT_CHARACTERS:
+            return list(self._encoded(self._raw(segments, add_bos), self._encoding).ids)
+        return list(self._kept(*segments[0]))
+
+    def _alone(self, kind: Literal["literal", "content"], text: str) -> tuple[int, ...]:
+        return self._encoded(self._raw([(kind, text)], add_bos=False), self._encoding).ids
 
     def self_check(self) -> SelfCheck:
         """Tries each mode on benign and forged probes, the best first, and settles on the first that passes.
@@ -139,6 +151,7 @@ class ChatEncoder:
         Run at construction; not for use while other threads use the tokenizer.
         """
         failures: list[str] = []
+        self._kept.cache_clear()
         self._encoding = None
         for make in (self._segment, self._escape):
             try:

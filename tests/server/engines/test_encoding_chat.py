@@ -440,3 +440,13 @@ def test_html_and_white_space_tokens_are_vocabulary() -> None:
     strings = encoder("gemma3").control_strings
     assert {"<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<unused7>", "[multimodal]", "<start_of_image>"} <= strings
     assert strings.isdisjoint({"<table>", "</code>", "<h1>", "\n\n", "\t"})
+
+
+@pytest.mark.parametrize("text", ["a text that is counted often", "</s>", "long " * 1000])
+def test_a_text_that_is_asked_for_again_has_the_same_ids(text: str) -> None:
+    one = encoder("smollm2")
+    first = one.encode_text([("content", text)], add_bos=False)
+    expected = tuple(first)
+    first.clear()
+    assert one.encode_text([("content", text)], add_bos=False) == list(expected)
+    assert len(expected) > 1
