@@ -1,11 +1,13 @@
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.cli.serving import PACKAGE_PARENT, run
+from tests.cli.serving import PACKAGE_PARENT, environment, run
 from trimtab.cli import checks
 from trimtab.cli.app import app
 from trimtab.cli.environment import TORCHVISION_REMEDY, VersionRange, installed, version_ranges
@@ -71,3 +73,20 @@ def test_a_torchvision_that_cannot_load_is_recognised_by_serve(tmp_path: Path) -
     assert done.returncode == 2
     assert TORCHVISION_REMEDY in done.stderr
     assert "torchvision::nms" in done.stderr
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_libraries_below_vllm_say_nothing_at_the_end(loaded: bool) -> None:
+    """What a command itself writes, up to its last exit handler, is shown."""
+    program = f"""
+import atexit, sys, types
+from trimtab.cli import app
+if {loaded}:
+    sys.modules["vllm"] = types.ModuleType("vllm")
+atexit.register(lambda: print("leaked 514 functions", file=sys.stderr))
+app.app = lambda: atexit.register(lambda: print("the last of ours", file=sys.stderr))
+app.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=True)
+    assert "the last of ours" in ended.stderr
+    assert ("leaked" in ended.stderr) is not loaded

@@ -22,6 +22,7 @@ def test_a_judge_near_chance_is_warned_of_and_kept(tmp_path: Path) -> None:
     assert re.search(r"ok    judge letters: right in .* behind A, .* behind B; says A in", result.output)
     (kept,) = (tmp_path / "judges").iterdir()
     assert str(kept) in result.output.replace("\n", "")
+    assert re.search(r"(\nAll well but for \d warnings?\.|checks failed)\n$", result.output)
 
 
 def test_the_report_is_the_same_each_time(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The `trimtab` command: its subcommands and what they share. It imports nothing heavier than typer."""
 
+import atexit
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -42,8 +45,16 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> int:
     """Run the command line. Exit status: 0 done, 1 it failed while it ran, 2 usage or configuration makes no sense."""
+    atexit.register(_end_quietly)
     try:
         app()
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _end_quietly() -> None:
+    """Registered first, so called last: what comes behind are a page of leak reports of the libraries below vLLM."""
+    if "vllm" in sys.modules:
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

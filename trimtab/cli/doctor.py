@@ -1,5 +1,6 @@
 """`trimtab doctor`: whether this machine can serve, and what to do where it cannot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,9 +44,15 @@ def doctor(
         show(check)
     if judge:
         found += _judged(ServeFlags(model, engine, upstream, upstream_api_key, data_dir=data_dir))
-    failed = sum(check.status == "fail" for check in found)
-    print(f"\n{failed} of {len(found)} checks failed" if failed else "\nAll well.")
-    raise typer.Exit(1 if failed else 0)
+    print(f"\n{_summary(found)}")
+    raise typer.Exit(1 if any(check.status == "fail" for check in found) else 0)
+
+
+def _summary(found: Sequence[Check]) -> str:
+    failed, warned = (sum(check.status == status for check in found) for status in ("fail", "warn"))
+    if failed:
+        return f"{failed} of {len(found)} checks failed"
+    return f"All well but for {warned} warning{'s' if warned > 1 else ''}." if warned else "All well."
 
 
 def _judged(flags: ServeFlags) -> list[Check]:
