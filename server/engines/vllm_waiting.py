@@ -23,17 +23,21 @@ logger = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Called by vLLM, in each of its processes."""
+    """Called by vLLM, in each of its processes. Raises ValueError for a variable that is no number."""
     given = os.environ.get(VARIABLE)
     if given is None:
         return
+    try:
+        seconds = float(given)
+    except ValueError:
+        raise ValueError(f"{VARIABLE} must be a number of seconds, not {given!r}") from None
     from vllm.distributed.device_communicators import shm_broadcast
 
     known = shm_broadcast.SpinCondition
     if "busy_loop_s" not in inspect.signature(known.__init__).parameters:
         logger.warning("this vLLM cannot be told how long to wait busily; %s has no effect", VARIABLE)
         return
-    shm_broadcast.SpinCondition = shortened(known, float(given))
+    shm_broadcast.SpinCondition = shortened(known, seconds)
 
 
 def shortened(condition: type[Any], seconds: float) -> type[Any]:

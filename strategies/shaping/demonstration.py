@@ -21,6 +21,8 @@ _HEADERS = header_lines(r"Question[^\S\n]*:", r"Here['\u2019]s an example answer
 NEAR = 0.9
 """Share of the words of either (Jaccard) from which on two demonstrations are one."""
 _WORDS = re.compile(r"\w+")
+KEPT_CHARACTERS = 4000
+"""Of a longer text words are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,13 @@ def distinct(hits: Iterable[Hit], *, unlike: str | None) -> Iterator[Demonstrati
         yield Demonstration(hit.document.id, hit.document.text, answer.strip(), hit.score)
 
 
-@lru_cache(4096)
 def _words(text: str) -> tuple[str, ...]:
-    """Kept: requests meet the same documents."""
+    return _kept_words(text) if len(text) <= KEPT_CHARACTERS else tuple(_WORDS.findall(text.casefold()))
+
+
+@lru_cache(2048)
+def _kept_words(text: str) -> tuple[str, ...]:
+    """Requests meet the same documents."""
     return tuple(_WORDS.findall(text.casefold()))
 
 

@@ -71,6 +71,12 @@ def test_without_the_variable_nothing_is_changed(broadcast: SimpleNamespace, mon
     assert broadcast.SpinCondition is Condition
 
 
+def test_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(vllm_waiting.VARIABLE, "soon")
+    with pytest.raises(ValueError, match="must be a number of seconds, not 'soon'"):
+        vllm_waiting.register()
+
+
 def test_a_condition_without_such_a_time_is_left_alone(
     broadcast: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
