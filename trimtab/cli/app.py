@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _end_quietly() -> None:
-    """Registered first, so called last: what comes behind are a page of leak reports of the libraries below vLLM."""
+    """Registered first, so called last: what comes behind is a page of leak reports of the libraries below vLLM."""
     if "vllm" in sys.modules:
         sys.stderr.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
