@@ -53,7 +53,7 @@ class Calibration:
         rarity = math.log(max(1 / ROOM, self.size / asked), SHARES[1])
         if rarity >= len(self.probes) - 1:
             return self.probes[-1] if rarity == len(self.probes) - 1 else lists
-        below = max(0, int(rarity))
+        below = int(rarity)  # towards 0
         fewer, more = self.probes[below], self.probes[below + 1]
         return min(lists, math.ceil(fewer * math.pow(more / fewer, rarity - below)))
 

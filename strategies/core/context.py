@@ -144,5 +144,8 @@ class RequestContext:
         """This context for one of several choices: what the first draws is as if it were alone, each other draws its own."""
         if index == 0:
             return self
-        digest = hashlib.sha256(f"{self.seed}:choice:{index}".encode()).digest()
-        return replace(self, seed=int.from_bytes(digest[:4], "big") >> 1)
+        return replace(self, seed=self.seed_of(f"choice:{index}"))
+
+    def seed_of(self, label: str) -> int:
+        """A seed of its own for what is drawn under a label, fixed by this one."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{label}".encode()).digest()[:4], "big") >> 1

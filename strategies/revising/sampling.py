@@ -1,6 +1,5 @@
 """How a reviser samples: as the request asks, freed of what binds the answer alone where something else is written."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,9 +25,7 @@ def for_answer(ctx: RequestContext, label: str) -> Params:
 
 def derived_seed(ctx: RequestContext, label: str) -> int | None:
     """The seed of one engine call; None where the request has none, because not every engine takes one."""
-    if ctx.params.seed is None:
-        return None
-    return int.from_bytes(hashlib.sha256(f"{ctx.seed}:{label}".encode()).digest()[:4], "big") >> 1
+    return None if ctx.params.seed is None else ctx.seed_of(label)
 
 
 def _native(params: Params, names: tuple[str, ...]) -> Mapping[str, Any]:

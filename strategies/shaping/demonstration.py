@@ -73,13 +73,15 @@ def distinct(hits: Iterable[Hit], *, unlike: str | None) -> Iterator[Demonstrati
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return _kept_words(text) if len(text) <= KEPT_CHARACTERS else tuple(_WORDS.findall(text.casefold()))
+    return (_kept_words if len(text) <= KEPT_CHARACTERS else _split)(text)
 
 
-@lru_cache(2048)
-def _kept_words(text: str) -> tuple[str, ...]:
-    """Requests meet the same documents."""
+def _split(text: str) -> tuple[str, ...]:
     return tuple(_WORDS.findall(text.casefold()))
+
+
+_kept_words = lru_cache(2048)(_split)
+"""Requests meet the same documents."""
 
 
 def _are_near(one: frozenset[str], other: frozenset[str]) -> bool:
