@@ -1,0 +1,110 @@
+"""Attention over a batch of trees: every prompt sees itself, every branch its prompt and itself, and nothing else.
+
+It is registered with transformers under the name `trimtab_trees`; a model loaded with it is called with `trees=` and one row
+of tokens without padding. Sliding windows are honoured. Which models it fits, `fits` says; the others read padded rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from trimtab.training.data.batch import Tree
+
+NAME = "trimtab_trees"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeMasks:
+    """The trees of a batch and the masks of their branches, made once for all layers."""
+
+    trees: tuple[Tree, ...]
+    masks: tuple[Tensor | None, ...]
+    """Of each tree: (branch tokens, all tokens) bool, True sees; None where one branch makes a plain causal row."""
+
+    @classmethod
+    def of(cls, trees: Sequence[Tree], device: torch.device) -> "TreeMasks":
+        """The masks of some trees."""
+        return cls(tuple(trees), tuple(None if len(t.branches) < 2 else _mask(t).to(device) for t in trees))
+
+
+def _mask(tree: Tree) -> Tensor:
+    """Which tokens of the tree each branch token sees: (branch tokens, all tokens)."""
+    branch = torch.repeat_interleave(torch.arange(1, len(tree.branches) + 1), torch.tensor(tree.branches))
+    segment = torch.cat([torch.zeros(tree.prompt, dtype=torch.int64), branch])
+    place = torch.arange(tree.tokens)
+    same = (segment[None] == 0) | (segment[None] == branch[:, None])
+    return same & (place[None] <= place[tree.prompt :, None])
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    trees: TreeMasks | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """(1, T, heads, size) of queries (1, heads, T, size) and keys and values (1, key heads, T, size).
+
+    The signature is that of transformers' attention functions.
+    """
+    if trees is None:
+        raise TypeError(f"a model with attention {NAME!r} must be called with trees=")
+    sizes = [tree.tokens for tree in trees.trees]
+    parts = zip(trees.trees, trees.masks, *(t.split(sizes, dim=2) for t in (query, key, value)), strict=True)
+    outputs = [_of_tree(tree, mask, q, k, v, scaling, dropout, sliding_window) for tree, mask, q, k, v in parts]
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _of_tree(
+    tree: Tree,
+    mask: Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    if window is not None and tree.prompt + max(tree.branches, default=0) > window:
+        windowed = _within_window(tree, window, query.device)
+        return _attention(query, key, value, windowed, scaling, dropout)
+    if mask is None:
+        return _attention(query, key, value, None, scaling, dropout)
+    ahead, behind = query.split([tree.prompt, tree.tokens - tree.prompt], dim=2)
+    size = [tree.prompt, tree.tokens - tree.prompt]
+    own = _attention(ahead, key.split(size, dim=2)[0], value.split(size, dim=2)[0], None, scaling, dropout)
+    return torch.cat([own, _attention(behind, key, value, mask, scaling, dropout)], dim=2)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float | None, dropout: float) -> Tensor:
+    """Causal where there is no mask."""
+    grouped = q.shape[1] != k.shape[1]
+    return functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
+    )
+
+
+def _within_window(tree: Tree, window: int, device: torch.device) -> Tensor:
+    """(T, T) bool of a tree under a sliding window: by position in the text, not by place in the row."""
+    prompt = torch.ones(tree.prompt, tree.tokens, dtype=torch.bool).tril()
+    sees = torch.cat([prompt, _mask(tree)]) if tree.branches else prompt
+    positions = torch.cat([torch.arange(tree.prompt), *(torch.arange(n) + tree.prompt for n in tree.branches)])
+    return (sees & (positions[:, None] - positions[None] < window)).to(device)
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The trees say it all."""
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, _no_mask)

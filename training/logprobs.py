@@ -1,0 +1,147 @@
+"""Log-probabilities of chosen tokens from hidden states, the head read in slices: the logits of a batch never stand whole.
+
+It is handed places and targets (`trimtab.training.data.batch` shifts); it knows no losses.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+LOGIT_BYTES = 64 * 2**20
+"""Size of one slice of logits in float32."""
+
+
+class LogitForm(NamedTuple):
+    """What a model does to the product of its head: scale, then cap (cap tanh(z / cap)), then a sampling temperature."""
+
+    scale: float = 1.0
+    cap: float | None = None
+    temperature: float = 1.0
+
+
+PLAIN = LogitForm()
+
+
+def slice_tokens(vocabulary: int) -> int:
+    """Tokens whose logits are computed together."""
+    return max(16, LOGIT_BYTES // (4 * vocabulary))
+
+
+def token_logprobs(
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    form: LogitForm = PLAIN,
+    chunk: int = 0,
+) -> Tensor:
+    """The log-probability of each target, (N,) float32, in nats.
+
+    hidden: (N, H), any float dtype. head: (V, H). targets: (N,) int64. bias: (V,). chunk: tokens a slice, 0 = by memory.
+    Logits are normalised in float32 whatever the dtype of the product. The backward pass computes each slice again: four
+    head products in place of three, and no memory beyond a slice. With a frozen head the gradient of the hidden states is
+    made in the forward pass: two products in all.
+    """
+    chunk = chunk or slice_tokens(head.shape[0])
+    frozen = not head.requires_grad and (bias is None or not bias.requires_grad)
+    function = _FrozenHead if frozen and hidden.requires_grad and torch.is_grad_enabled() else _TrainedHead
+    result: Tensor = function.apply(hidden, head, targets, bias, form, chunk)
+    return result
+
+
+def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None, form: LogitForm) -> Tensor:
+    """(n, V) float32, a fresh tensor."""
+    logits = torch.mm(hidden, head.t()).float()
+    if bias is not None:
+        logits.add_(bias.float())
+    if form.scale != 1.0:
+        logits.mul_(form.scale)
+    if form.cap is not None:
+        logits.div_(form.cap).tanh_().mul_(form.cap)
+    return logits if form.temperature == 1.0 else logits.div_(form.temperature)
+
+
+def _pick(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The targets' log-probabilities and the log of the normaliser, each (n,)."""
+    normaliser = torch.logsumexp(logits, dim=-1)
+    return logits.gather(-1, targets[:, None])[:, 0] - normaliser, normaliser
+
+
+def _slope(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tensor, form: LogitForm) -> Tensor:
+    """Gradient of the head's own product, (n, V): c (one-hot(y) - softmax) through the form; overwrites the logits."""
+    through = None
+    if form.cap is not None:
+        through = 1.0 - (logits * (form.temperature / form.cap)).square_()
+    slope = logits.sub_(normalisers[:, None]).exp_().mul_(-gradient[:, None])
+    slope.scatter_add_(-1, targets[:, None], gradient[:, None].to(slope.dtype))
+    if through is not None:
+        slope.mul_(through)
+    return slope if form.scale == form.temperature else slope.mul_(form.scale / form.temperature)
+
+
+class _TrainedHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int
+    ) -> Tensor:
+        picked, normalisers, cast = [], [], head.to(hidden.dtype)
+        for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+            value, normaliser = _pick(_logits(h, cast, bias, form), y)
+            picked.append(value)
+            normalisers.append(normaliser)
+        empty = hidden.new_zeros(0, dtype=torch.float32)
+        ctx.save_for_backward(hidden, head, targets, torch.cat(normalisers) if normalisers else empty, bias)
+        ctx.form, ctx.chunk = form, chunk
+        return torch.cat(picked) if picked else empty
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, head, targets, normalisers, bias = ctx.saved_tensors
+        cast = head.to(hidden.dtype)
+        of_hidden = torch.zeros_like(hidden)
+        of_head = torch.zeros_like(head, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        of_bias = torch.zeros_like(bias, dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        begin = 0
+        for h, y, norm, c in zip(*(t.split(ctx.chunk) for t in (hidden, targets, normalisers, gradient)), strict=True):
+            slope = _slope(_logits(h, cast, bias, ctx.form), y, norm, c, ctx.form)
+            torch.mm(slope.to(cast.dtype), cast, out=of_hidden[begin : begin + len(y)])
+            if of_head is not None:
+                of_head.addmm_(slope.t(), h.float())
+            if of_bias is not None:
+                of_bias += slope.sum(0)
+            begin += len(y)
+        in_head = None if of_head is None else of_head.to(head.dtype)
+        return of_hidden, in_head, None, None if of_bias is None else of_bias.to(bias.dtype), None, None
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int
+    ) -> Tensor:
+        picked, slopes, cast = [], torch.zeros_like(hidden), head.to(hidden.dtype)
+        begin = 0
+        for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+            logits = _logits(h, cast, bias, form)
+            value, normaliser = _pick(logits, y)
+            slope = _slope(logits, y, normaliser, torch.ones_like(value), form)
+            torch.mm(slope.to(cast.dtype), cast, out=slopes[begin : begin + len(y)])
+            picked.append(value)
+            begin += len(y)
+        ctx.save_for_backward(slopes)
+        return torch.cat(picked) if picked else hidden.new_zeros(0, dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        return (slopes * gradient[:, None]).to(slopes.dtype), None, None, None, None, None
+
+
+def sums(values: Tensor, response: Tensor, responses: int) -> Tensor:
+    """The sum of each response's values, (R,) float32.
+
+    values: (N,). response: (N,) int64, the response of each value.
+    """
+    return values.new_zeros(responses, dtype=torch.float32).index_add(0, response, values.float())
