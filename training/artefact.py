@@ -23,10 +23,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def write_artefact(
     folder: Path, loaded: Loaded, settings: TrainSettings, kind: Artefact, facts: TrainingFacts, end_ids: Iterable[int]
 ) -> None:
-    """Weights, tokenizer with its template, generation config, correction format and manifest. Raises OutputError."""
+    """Weights, tokenizer with its template, generation config, correction format and manifest. Raises OutputError.
+
+    A reward model's adapter is merged into its base: scoring engines take no adapters.
+    """
 
     def write(draft: Path) -> None:
-        _save(loaded.network, draft, DTYPES[settings.save_dtype], end_ids)
+        network = loaded.network
+        if kind == "reward" and settings.lora is not None:
+            network = network.merge_and_unload()
+        _save(network, draft, DTYPES[settings.save_dtype], end_ids)
         loaded.tokenizer.save_pretrained(draft)
         if kind == "aligner":
             write_correction(draft, "question_answer")
@@ -43,6 +49,8 @@ def manifest(folder: Path, settings: TrainSettings, kind: Artefact) -> Manifest:
             return Manifest.of_policy(name)
         case "policy", _:
             return Manifest.of_adapter(name, base=settings.model)
+        case "aligner", lora if lora is not None:
+            return Manifest.of_role_adapter("aligner", name, base=settings.model)
         case role, _:
             return Manifest.of_role(role)
 

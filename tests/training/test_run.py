@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tests.training.tiny import write_pairs
 from trimtab.artifacts import read_correction
+from trimtab.server.settings import load_settings
 from trimtab.training.errors import DataError, Diverged, ModelError, OutputError
 from trimtab.training.methods.catalogue import configs
 from trimtab.training.models import LoraSettings
@@ -165,6 +166,18 @@ def test_an_adapter_is_served_beside_its_base(llama: Path, pairs: Path, tmp_path
     manifest = (result.folder / "trimtab.yaml").read_text()
     assert "lora" in manifest
     assert str(llama) in manifest
+
+
+def test_adapters_of_roles(llama: Path, pairs: Path, tmp_path: Path) -> None:
+    """A reward model's is merged, an aligner's lies beside its base with the format it was trained on."""
+    reward = run(llama, pairs, tmp_path / "rm", method="reward", lora=LoraSettings(r=4))
+    _, found = AutoModelForSequenceClassification.from_pretrained(reward.folder, output_loading_info=True)
+    assert not found["missing_keys"]
+    aligner = run(llama, pairs, tmp_path / "aligner", method="aligner", lora=LoraSettings(r=4))
+    assert read_correction(aligner.folder) is not None
+    told = load_settings(aligner.folder / "trimtab.yaml")
+    assert told.roles == {"aligner": "aligner"}
+    assert load_settings(reward.folder / "trimtab.yaml").roles["reward"] != ""
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_rows(llama: Path, pairs: Path, tmp_path: Path) -> None:
