@@ -68,8 +68,8 @@ def _check_names(settings: Settings) -> None:
 def automatic(config: AutoEngine) -> VllmConfig | TransformersConfig:
     """vLLM where it is installed, else transformers."""
     if importlib.util.find_spec("vllm") is not None:
-        return VllmConfig(max_model_len=config.max_model_len, dtype=config.dtype)
-    return TransformersConfig(max_model_len=config.max_model_len, dtype=config.dtype)
+        return VllmConfig(max_model_len=config.max_model_len, dtype=config.dtype, lora=config.lora)
+    return TransformersConfig(max_model_len=config.max_model_len, dtype=config.dtype, lora=config.lora)
 
 
 class _Assembly:
@@ -95,7 +95,7 @@ class _Assembly:
             source=source if local else getattr(engine_config, "url", ""),
             quantised_at_source=self._source(source).quantised_at_source if local else False,
         )
-        adapters = engine_config.lora if isinstance(engine_config, VllmConfig) else {}
+        adapters = engine_config.lora if isinstance(engine_config, VllmConfig | TransformersConfig) else {}
         beside = {
             adapter: ServedModel(adapter, engine, created, strategy=config.strategy, adapter=adapter, source=folder)
             for adapter, folder in adapters.items()
@@ -168,6 +168,10 @@ class _Assembly:
 
                 path, template = self._source(source).path, _template(chat_template)
                 if is_scoring(path):
+                    if config.lora:
+                        raise ConfigFileError(
+                            f"{name}: a scoring model is served without adapters; merge {', '.join(config.lora)}"
+                        )
                     return TransformersRewards(path, config, name=name, label=label, chat_template=template)
                 return TransformersEngine(path, config, name=name, chat_template=template)
 

@@ -2,7 +2,7 @@
 
 Precedence: override (flag) > environment > file > default. Objects merge key by key, lists replace each other, and an object
 of another `kind` replaces the whole object. `${VAR}` and `${VAR:-default}` in a string of the file read the environment,
-`$${` is a literal `${`.
+`$${` is a literal `${`. Relative paths of models mean what lies beside the file (`trimtab.server.config_sources`).
 
 ConfigFileError
 """
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from trimtab.server.config_environment import from_environment
 from trimtab.server.config_keys import nearest, without_tags
 from trimtab.server.config_reference import reference
+from trimtab.server.config_sources import with_sources
 from trimtab.server.prompt_files import PromptFileError, with_prompts
 
 __all__ = ["ConfigFileError", "read", "reference"]
@@ -48,7 +49,7 @@ def read(
     tree: Any = {}
     origins: Origins = {}
     if path is not None:
-        tree = _with_prompts(_expanded(_load(path, origins), environ, (), origins), path)
+        tree = with_sources(_with_prompts(_expanded(_load(path, origins), environ, (), origins), path), path.parent)
     for name, keys, value in from_environment(model, environ):
         tree = _merged(tree, _nested(keys, value), (), f"environment variable {name}", origins)
     tree = _merged(tree, dict(overrides), (), "a flag", origins)

@@ -12,7 +12,9 @@ from trimtab.server.config_keys import item_type, kind_of, sections
 HEAD = """# Configuration
 
 One YAML file configures a server: `trimtab serve --config trimtab.yaml`. Flag > environment > file > default; an unknown key
-is an error. `${{VAR}}` and `${{VAR:-default}}` in a string read the environment.
+is an error. `${{VAR}}` and `${{VAR:-default}}` in a string read the environment. A relative path of a model, adapter or
+template means what lies beside the file; where nothing does, it starts from the working directory. `trimtab serve RUN` serves
+a directory that holds a `trimtab.yaml`, as training writes it.
 
 Every key is also an environment variable: its path in capitals, joined by two underscores, after `{prefix}` (`http.port` is
 `{prefix}HTTP__PORT`; lists and objects as YAML). Short forms: {short}.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trimtab.server.engines.base import Engine, Wire
+from trimtab.server.engines.base import Engine, Renewable, Wire
 from trimtab.server.engines.view import ports_of
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.settings import Spec
@@ -106,5 +106,6 @@ class Registry:
                     "notes": list(capabilities.notes),
                 },
                 "quantised_at_source": model.quantised_at_source,
+                "weights_version": model.engine.weights_version if isinstance(model.engine, Renewable) else 0,
             },
         }

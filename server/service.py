@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.server.account import Account
@@ -12,7 +13,7 @@ from trimtab.server.api.schemas.alignment import AlignmentOptions, BudgetOptions
 from trimtab.server.api.schemas.capabilities import check_capabilities
 from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.corpora import ServedCorpora
-from trimtab.server.engines.base import Engine, TokenizerFace, Wire
+from trimtab.server.engines.base import Engine, Renewable, TokenizerFace, Wire
 from trimtab.server.errors import ModelNotFound
 from trimtab.server.exchange import Answer, Inbound, Principal, StreamAnswer
 from trimtab.server.judges import cautions
@@ -158,6 +159,24 @@ class Service:
     def max_model_len(self, name: str | None) -> int | None:
         """The context window of a model in tokens."""
         return self.registry.resolve(name or self.models()[0]).model.engine.capabilities.max_model_len
+
+    async def push_weights(self, name: str, directory: Path, principal: Principal) -> Wire:
+        """Replace the weights of a model that is served; it is done to its end also where its caller has gone.
+
+        Raises ModelNotFound, StrategyNotAllowed, and RequestRefused where this model's weights stay or cannot be these.
+        """
+        model = self.registry.resolve(name).model
+        _check_policy(principal, model.id)
+        engine = model.engine
+        if model.adapter is not None or not isinstance(engine, Renewable):
+            what = "an adapter" if model.adapter is not None else f"run by the engine {engine.kind}"
+            raise RequestRefused(
+                f"the model {model.id!r} is {what}; weights are pushed to a base model that runs on vllm or transformers",
+                param="model",
+                code="unsupported_by_engine",
+            )
+        version = await asyncio.shield(asyncio.ensure_future(engine.push_weights(directory)))
+        return {"object": "model.weights", "model": model.id, "version": version}
 
     def embedder(self, name: str | None, principal: Principal) -> "Encoder":
         """An embedding model; None = the default one. Raises ModelNotFound, StrategyNotAllowed."""

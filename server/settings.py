@@ -5,6 +5,7 @@ Every field is documented beneath itself; the configuration reference is rendere
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,16 @@ from trimtab.artifacts.correction import CorrectionTemplate, FormatName
 
 Spec = str | dict[str, Any] | list[str | dict[str, Any]]
 Scope = Literal["infer", "batch", "corpus", "admin"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Section(BaseModel):
@@ -36,7 +47,7 @@ class VllmConfig(_Section):
     args: dict[str, Any] = Field(default_factory=dict)
     """Any other vLLM engine argument by its own name, e.g. `tensor_parallel_size: 2`, `enable_lora: true`."""
     lora: dict[str, str] = Field(default_factory=dict)
-    """Adapters served beside the model: name -> directory."""
+    """LoRA adapters served beside the model: name -> directory."""
     restart_backoff_s: float = Field(default=1.0, gt=0)
     """First wait before a dead engine is started again; doubles up to a minute."""
     start_timeout_s: float = Field(default=900.0, gt=0)
@@ -57,6 +68,8 @@ class TransformersConfig(_Section):
     """Largest number of sequences that decode together; more wait."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch; default all cores."""
+    lora: dict[str, str] = Field(default_factory=dict)
+    """LoRA adapters served beside the model: name -> directory (extra `train`). Each decodes in batches of its own."""
 
 
 class UpstreamConfig(_Section):
@@ -109,6 +122,8 @@ class AutoEngine(_Section):
     """Context window in tokens; default the model's own."""
     dtype: str = "auto"
     """auto, float32, bfloat16 or float16."""
+    lora: dict[str, str] = Field(default_factory=dict)
+    """LoRA adapters served beside the model: name -> directory."""
 
 
 class ModelConfig(_Section):
@@ -253,6 +268,11 @@ class HttpConfig(_Section):
     """One JSON object a log line."""
     log_content: bool = False
     """Log prompts and completions, and the words of errors inside requests. They may hold personal data."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.uds is not None or is_loopback(self.host)
 
 
 class Settings(_Section):

@@ -33,6 +33,7 @@ from trimtab.server.client.options import (
     body_with,
     key_of,
     model_of,
+    name_of,
     place_of,
     spec_of,
     with_defaults,
@@ -194,6 +195,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):
             http_client = _over_socket(place.server)
             place.server.start()
         self.model = model
+        self._own_name = model if place.server is None else name_of(model)
         self.alignment = alignment
         self._server = place.server
         super().__init__(base_url=place.base_url, api_key=key_of(api_key, place), http_client=http_client, **options)
@@ -206,7 +208,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):
     @property
     def default_model(self) -> str | None:
         """What requests get that name no model; "" = what the private server puts first, known once it serves."""
-        return "" if self._server is not None and self.model is None else self.model
+        return self._own_name
 
     def copy(self, *, _extra_kwargs: Mapping[str, Any] | None = None, **options: Any) -> Self:
         """The same client with other options, over the same connections."""
@@ -224,7 +226,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):
         return await super()._prepare_options(with_defaults(options, self._resolved_model(), self.alignment))
 
     def _resolved_model(self) -> str | None:
-        return self._server.default_model if self._server is not None and not self.model else self.model
+        return self._server.default_model if self._server is not None and not self._own_name else self._own_name
 
     def _process_response_data(self, *, data: object, cast_to: type[Any], response: httpx2.Response) -> Any:
         """Parse an answer into the class that knows `alignment`."""

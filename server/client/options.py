@@ -18,6 +18,7 @@ from openai.types.chat import (
     completion_create_params,
 )
 
+from trimtab.artifacts.checkpoint import manifest_file, read_manifest
 from trimtab.server.client.alignment import Alignment, as_request
 from trimtab.server.client.local import ORIGIN, SERVERS, LocalServer, ServerSpec
 
@@ -128,6 +129,14 @@ def place_of(base_url: BaseUrl, spec: ServerSpec, *, has_http_client: bool) -> P
 def spec_of(model: str | None, engine: str | None, config: str | os.PathLike[str] | None) -> ServerSpec:
     """What a private server of these arguments would run; paths made absolute, so that equal ones are shared."""
     return ServerSpec(model, engine, None if config is None else str(Path(config).resolve()))
+
+
+def name_of(model: str | None) -> str:
+    """What a private server of `model` calls it: a run's directory names it itself; "" = what the server puts first."""
+    if model is None or manifest_file(model) is None:
+        return model or ""
+    manifest = read_manifest(Path(model).expanduser())
+    return manifest.name or "" if manifest else ""
 
 
 def key_of(api_key: Any, place: Place) -> Any:

@@ -7,6 +7,7 @@ a passed-through request costs nothing and loses nothing.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from trimtab.strategies.core.engine import Call, Capabilities, Ports
@@ -129,4 +130,24 @@ class Adapted(Protocol):
 
     def ports_under(self, adapter: str) -> Ports:
         """What strategies may use of the model under an adapter; valid once `start` has returned. Raises KeyError."""
+        ...
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """An engine whose weights can be replaced while it serves: the other half of online training."""
+
+    @property
+    def weights_version(self) -> int:
+        """How often the weights were replaced since the engine was made; 0 = those it started with."""
+        ...
+
+    async def push_weights(self, directory: Path) -> int:
+        """Compute with the weights of a checkpoint from here on; their version.
+
+        What is under way ends on the old weights, what comes meanwhile waits for the new ones, and nothing computed with the
+        old ones (prefix cache) is used again. Only weights are taken: tokenizer, template and generation config stay. The
+        directory must stay as it is: an engine that is started again reads it again. Raises RequestRefused, with the old
+        weights still served, for a directory that is not there or holds another model, and where adapters stand on the weights.
+        """
         ...

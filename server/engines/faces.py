@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trimtab.server.api.schemas.fields import refuse_native
-from trimtab.server.engines.base import TokenizerFace, Wire
+from trimtab.server.engines.base import TokenizerFace, Wire, WireFace
 from trimtab.server.engines.prompt_scores import PromptLogprob, PromptScores
 from trimtab.server.wire import ChatAnswerBuilder, ChatChunks, dumps, new_id, params_of, usage_object, wants_usage
 from trimtab.strategies.core.engine import Call, MessagesPort, Params, Ports, TokenDelta, TokensPort
@@ -17,7 +17,7 @@ from trimtab.strategies.core.messages import Conversation, Usage
 
 COMPLETION_MAX_TOKENS = 16
 """OpenAI's default for `/v1/completions`."""
-ECHO = frozenset({"echo"})
+COMPLETION_ONLY = frozenset({"echo", "return_token_ids"})
 """What completions honour and chats do not."""
 
 
@@ -57,7 +57,7 @@ class PortsWire:
 
     async def completion(self, body: Mapping[str, Any], call: Call) -> Wire:
         """A `text_completion` object."""
-        refuse_native(body, by=self.by, ignoring=ECHO)
+        refuse_native(body, by=self.by, ignoring=COMPLETION_ONLY)
         _refuse_structure(body, self.by, formats=("text",))
         prompts = [self._ids(prompt) for prompt in prompts_of(body)]
         try:
@@ -71,7 +71,7 @@ class PortsWire:
 
     async def completion_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
         """Chunks as JSON strings; prompts are answered one after the other."""
-        refuse_native(body, by=self.by, ignoring=ECHO)
+        refuse_native(body, by=self.by, ignoring=COMPLETION_ONLY)
         _refuse_structure(body, self.by, formats=("text",))
         head, usage = _head(body), Usage()
         params, tokens = completion_params(body), _tokens(self.ports)
@@ -87,8 +87,8 @@ class PortsWire:
                     produced, cached = produced + len(delta.token_ids), max(cached, delta.cached_tokens)
                     logprobs = self._logprobs([delta], offsets[delta.index]) if params.logprobs is not None else None
                     offsets[delta.index] += len(delta.text)
-                    place = number * params.n + delta.index
-                    yield dumps({**head, "choices": [_choice(place, delta.text, logprobs, delta.finish_reason)]})
+                    choice = _choice(number * params.n + delta.index, delta.text, logprobs, delta.finish_reason)
+                    yield dumps({**head, "choices": [{**choice, **_token_ids(body, delta.token_ids)}]})
             usage += Usage(len(ids), produced, cached)
         if wants_usage(body):
             yield dumps({**head, "choices": [], "usage": usage_object(usage)})
@@ -118,7 +118,9 @@ class PortsWire:
             own = self._logprobs(sample, len(text)) if params.logprobs is not None else None
             said = text + "".join(delta.text for delta in sample)
             finish = next((d.finish_reason for d in reversed(sample) if d.finish_reason), "length")
-            choices.append(_choice(number * params.n + index, said, _joined(logprobs, own), finish))
+            produced_ids = [token for delta in sample for token in delta.token_ids]
+            choice = _choice(number * params.n + index, said, _joined(logprobs, own), finish)
+            choices.append({**choice, **_token_ids(body, produced_ids, ids)})
         produced = sum(len(delta.token_ids) for sample in samples.values() for delta in sample)
         cached = max((delta.cached_tokens for sample in samples.values() for delta in sample), default=0)
         return choices, Usage(len(ids), produced, cached)
@@ -171,6 +173,33 @@ class PortsWire:
         return best
 
 
+@dataclass(frozen=True, slots=True)
+class AdaptedWire:
+    """`WireFace` of a model with adapters: `model` of a body tells which of them answers."""
+
+    base: WireFace
+    under: Mapping[str, WireFace]
+
+    def _of(self, body: Mapping[str, Any]) -> WireFace:
+        return self.under.get(body["model"], self.base)
+
+    async def chat(self, body: Mapping[str, Any], call: Call) -> Wire:
+        """A `chat.completion` object."""
+        return await self._of(body).chat(body, call)
+
+    def chat_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
+        """Chunks as JSON strings."""
+        return self._of(body).chat_stream(body, call)
+
+    async def completion(self, body: Mapping[str, Any], call: Call) -> Wire:
+        """A `text_completion` object."""
+        return await self._of(body).completion(body, call)
+
+    def completion_stream(self, body: Mapping[str, Any], call: Call) -> AsyncGenerator[str, None]:
+        """Chunks as JSON strings."""
+        return self._of(body).completion_stream(body, call)
+
+
 def conversation_of(body: Mapping[str, Any]) -> Conversation:
     """The conversation of a chat body; `continue_final_message` makes the last assistant message a prefill."""
     conversation = Conversation.from_wire(body["messages"])
@@ -217,6 +246,11 @@ def _head(body: Mapping[str, Any]) -> Wire:
 
 def _choice(index: int, text: str, logprobs: Wire | None, finish: str | None) -> Wire:
     return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
+
+
+def _token_ids(body: Mapping[str, Any], new: Sequence[int], prompt: Sequence[int] | None = None) -> Wire:
+    """The ids of a choice's new tokens, and of its prompt where the answer is whole, if they are asked for."""
+    return {"token_ids": list(new), "prompt_token_ids": prompt and list(prompt)} if body.get("return_token_ids") else {}
 
 
 def _joined(first: Wire | None, second: Wire | None) -> Wire | None:

@@ -1,6 +1,6 @@
 import pytest
 
-from trimtab.cli.banner import Ready, exposure_warning, is_loopback, render
+from trimtab.cli.banner import Ready, exposure_warning, render
 from trimtab.server.settings import HttpConfig, KeyConfig, Settings
 
 READY = Ready("http://127.0.0.1:8000", "m", "scripted", None, 0)
@@ -29,8 +29,8 @@ def test_a_unix_socket_gets_its_own_example() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.3.2.1"])
-def test_loopback(host: str) -> None:
-    assert is_loopback(host)
+def test_loopback_is_not_warned_about(host: str) -> None:
+    assert exposure_warning(Settings(http=HttpConfig(host=host))) is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])

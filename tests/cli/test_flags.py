@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from trimtab.cli.flags import ServeFlags, with_keys, with_model
+from trimtab.artifacts import Manifest, TrainingFacts, write_manifest
+from trimtab.cli.flags import ServeFlags, load, with_keys, with_model
 from trimtab.server.settings import (
+    AutoEngine,
     KeyConfig,
     ModelConfig,
     ScriptedConfig,
@@ -46,6 +48,44 @@ def test_engine_flags_change_the_first_model_and_keep_the_others() -> None:
 def test_another_engine_starts_from_its_own_defaults() -> None:
     engine = with_model(FILE, ServeFlags(engine="scripted")).models["a"].engine
     assert engine == ScriptedConfig()
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_what_auto_was_told_holds_for_the_engine_that_is_named(engine: str) -> None:
+    auto = Settings(models={"a": ModelConfig(engine=AutoEngine(dtype="float32", lora={"b": "."}))})
+    named = with_model(auto, ServeFlags(engine=engine)).models["a"].engine
+    assert named.model_dump(include={"kind", "dtype", "lora"}) == {"kind": engine, "dtype": "float32", "lora": {"b": "."}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A directory with the manifest of an adapter."""
+    write_manifest(tmp_path, Manifest.of_adapter("mine", base="org/base"), TrainingFacts(method="sft", base="org/base"))
+    return tmp_path
+
+
+def test_a_run_is_served_by_its_own_manifest(run: Path) -> None:
+    by_name, by_file = load(ServeFlags(model=str(run)), None), load(ServeFlags(), run / "trimtab.yaml")
+    assert by_name == by_file
+    assert by_name.models == {"base": ModelConfig(source="org/base", engine=AutoEngine(lora={"mine": str(run)}))}
+
+
+def test_flags_change_a_run_and_a_file_gives_the_rest(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("models: {other: {source: x}}\nroles: {judge: j}\nlimits: {n: 3}\n")
+    settings = load(ServeFlags(model=str(run), engine="transformers", roles={"reward": "r"}), file)
+    assert settings.models == {"base": ModelConfig(source="org/base", engine=TransformersConfig(lora={"mine": str(run)}))}
+    assert (settings.roles, settings.limits.n) == ({"judge": "j", "reward": "r"}, 3)
+
+
+def test_a_run_that_fills_a_role_stands_beside_the_models_of_the_file(tmp_path: Path) -> None:
+    write_manifest(tmp_path, Manifest.of_role("reward"), TrainingFacts(method="reward", base="b"))
+    assert load(ServeFlags(model=str(tmp_path)), None).models == {}
+    file = tmp_path / "server.yaml"
+    file.write_text("models: {other: {source: x}}")
+    settings = load(ServeFlags(model=str(tmp_path)), file)
+    assert list(settings.models) == ["other"]
+    assert settings.roles["reward"].source == str(tmp_path)  # type: ignore[union-attr]
 
 
 def test_a_served_name_renames() -> None:

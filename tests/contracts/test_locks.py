@@ -41,6 +41,7 @@ GENERATING: Mapping[str, list[dict[str, Any]]] = {
 SILENT = {
     "/v1/models",
     "/v1/models/{model}",
+    "/v1/models/{model}/weights",
     "/v1/embeddings",
     "/v1/corpora",
     "/v1/corpora/{name}",

@@ -1,6 +1,5 @@
 """What `serve` prints once it is ready: where, what, how it answers, who may call, and a call to try."""
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +31,9 @@ class Ready:
     """Whether it answers conversations; a base model continues raw prompts only."""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def exposure_warning(settings: "Settings") -> str | None:
     """The warning of a server without keys that others can reach, None where there is nothing to warn of."""
-    if settings.keys or settings.http.uds is not None or is_loopback(settings.http.host):
+    if settings.keys or settings.http.is_private:
         return None
     host = settings.http.host
     return f"{host} is reachable from other machines and no API key is set: anyone may use this server. Set --api-key."

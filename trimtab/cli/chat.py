@@ -61,7 +61,8 @@ def _open(model: str | None, url: str | None, api_key: str | None, engine: str |
             return Talk(client, model or client.models.list().data[0].id)
         os.environ.pop("OPENAI_BASE_URL", None)  # without --url a conversation stays on this machine
         client = OpenAI(model=model or DEFAULT_MODEL, engine=engine)
-        return Talk(client, client.models.list().data[0].id)
+        first = client.models.list().data[0].id
+        return Talk(client, client.default_model or first)
     except openai.OpenAIError as error:
         fail(f"{url or 'the private server'}: {error}", RUNTIME)
 

@@ -5,7 +5,7 @@ engine) is laid over the loaded settings here, because it depends on what the fi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from trimtab.server.settings import ModelConfig, Settings
 
 ENGINES = ("auto", "vllm", "transformers", "upstream", "scripted")
+LOCAL = ("vllm", "transformers")
+"""What auto may turn out to be: its settings hold for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,21 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(flags: ServeFlags, config: Path | None) -> "Settings":
-    """The settings of a server. Raises ConfigFileError or typer.BadParameter naming the flag or key and what is allowed."""
+    """The settings of a server. Raises ConfigFileError or typer.BadParameter naming the flag or key and what is allowed.
+
+    A MODEL that is a run's directory gives models and roles by its own `trimtab.yaml`, beside which `config` gives the rest.
+    """
+    from trimtab.artifacts.checkpoint import manifest_file
     from trimtab.server.settings import load_settings
 
-    return with_keys(with_model(load_settings(config, overrides=flags.overrides()), flags), flags)
+    settings = load_settings(config, overrides=flags.overrides())
+    manifest = manifest_file(flags.model) if flags.model and flags.model not in settings.models and not flags.upstream else None
+    if manifest is None:
+        return with_keys(with_model(settings, flags), flags)
+    run = load_settings(manifest, overrides=flags.overrides())
+    if config is not None:
+        run = settings.model_copy(update={"models": run.models or settings.models, "roles": {**settings.roles, **run.roles}})
+    return with_keys(with_model(run, replace(flags, model=None)), flags)
 
 
 def with_keys(settings: "Settings", flags: ServeFlags) -> "Settings":
@@ -112,7 +125,8 @@ def _configured(base: "ModelConfig", flags: ServeFlags, name: str) -> "ModelConf
         raise typer.BadParameter(f"--engine {kind!r}: allowed are {', '.join(ENGINES)}")
     if flags.upstream and kind != "upstream":
         raise typer.BadParameter(f"--upstream needs --engine upstream, not {kind}")
-    kept = base.engine.model_dump(exclude_unset=True, exclude={"kind"}) if base.engine.kind == kind else {}
+    same = base.engine.kind == kind or (base.engine.kind == "auto" and kind in LOCAL)
+    kept = base.engine.model_dump(exclude_unset=True, exclude={"kind"}) if same else {}
     if kind == "upstream" and not flags.upstream and "url" not in kept:
         raise typer.BadParameter("--engine upstream needs --upstream URL")
     engine = {

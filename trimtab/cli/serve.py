@@ -27,7 +27,8 @@ def serve(
     model: Annotated[
         str | None,
         typer.Argument(
-            envvar="TRIMTAB_MODEL", help="Alias, Hugging Face id, directory or .gguf file; default the embedded model."
+            envvar="TRIMTAB_MODEL",
+            help="Alias, Hugging Face id, directory (a model, or a run of `train`) or .gguf file; default the embedded model.",
         ),
     ] = None,
     config: Annotated[

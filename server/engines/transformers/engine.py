@@ -5,6 +5,7 @@ A request passes: `chat` or `complete` -> `prompts` (ids) -> `generate` -> `samp
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.server.engines.base import Health, TokenizerFace, WireFace
-from trimtab.server.engines.faces import PortsWire
+from trimtab.server.engines.faces import AdaptedWire, PortsWire
 from trimtab.server.engines.prompt_scores import PromptLogprob
 from trimtab.server.engines.transformers.answers import answer
 from trimtab.server.settings import TransformersConfig
 from trimtab.strategies.core.engine import Call, Capabilities, Params, Ports, TokenDelta
-from trimtab.strategies.core.errors import EngineFailure, EngineUnavailable
+from trimtab.strategies.core.errors import EngineFailure, EngineUnavailable, RequestRefused
 from trimtab.strategies.core.messages import Conversation, Delta, Text
 
 if TYPE_CHECKING:
@@ -40,7 +41,15 @@ class TransformersEngine:
         self._chat_template = chat_template
         self._runtime: Runtime | None = None
         self._start: asyncio.Lock = asyncio.Lock()
+        self._pushing: asyncio.Lock = asyncio.Lock()
+        self._version = 0
         self._health = Health("starting", retry_after_s=5.0)
+        own = config.model_copy(update={"lora": {}})
+        self._under = {
+            adapter: TransformersEngine(Path(folder), own, name=adapter, chat_template=chat_template)
+            for adapter, folder in config.lora.items()
+        }
+        """The model under each adapter, an engine whose runtime this one makes."""
 
     @property
     def kind(self) -> str:
@@ -69,10 +78,20 @@ class TransformersEngine:
         chats = self._runtime is None or self._runtime.prompts.has_template
         return Ports(messages=self if chats else None, text=self, tokens=self, capabilities=self.capabilities)
 
+    def ports_under(self, adapter: str) -> Ports:
+        """What strategies may use of the model under one of its adapters. Raises KeyError."""
+        return self._under[adapter].ports
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Model names beside the base model: the LoRA adapters of the config."""
+        return tuple(self._under)
+
     @property
     def wire(self) -> WireFace:
         """The face made from the ports."""
-        return PortsWire(Ports(self, self, self, capabilities=self.capabilities), self.tokenizer, self)
+        own = PortsWire(Ports(self, self, self, capabilities=self.capabilities), self.tokenizer, self)
+        return AdaptedWire(own, {name: engine.wire for name, engine in self._under.items()}) if self._under else own
 
     @property
     def tokenizer(self) -> TokenizerFace:
@@ -83,12 +102,19 @@ class TransformersEngine:
         """Load the model in a thread. Raises ConfigError where it cannot be served, OSError where files lack."""
         async with self._start:
             if self._runtime is None:
-                self._runtime = await asyncio.to_thread(self._open)
+                self._runtime, under = await asyncio.to_thread(self._open)
+                for name, runtime in under.items():
+                    self._under[name]._runtime = runtime
 
-    def _open(self) -> "Runtime":
-        from trimtab.server.engines.transformers.runtime import open_runtime
+    def _open(self) -> tuple["Runtime", dict[str, "Runtime"]]:
+        from trimtab.server.engines.transformers.runtime import open_adapters, open_runtime
 
-        return open_runtime(self._path, self._config, name=self.name, chat_template=self._chat_template)
+        runtime = open_runtime(self._path, self._config, name=self.name, chat_template=self._chat_template)
+        try:
+            return runtime, open_adapters(runtime, self._config)
+        except BaseException:
+            runtime.worker.close()
+            raise
 
     async def close(self) -> None:
         """End running work with EngineUnavailable and free the model. Safe to call twice."""
@@ -97,20 +123,54 @@ class TransformersEngine:
             self._health = Health("closed")
             if runtime is not None:
                 await asyncio.to_thread(runtime.worker.close)
+        for engine in self._under.values():
+            await engine.close()
 
     def health(self) -> Health:
-        """The state now."""
-        return self._health if self._runtime is None else self._runtime.worker.health()
+        """The state now; not ready where an adapter is not."""
+        own = self._health if self._runtime is None else self._runtime.worker.health()
+        states = [own, *(engine.health() for engine in self._under.values())]
+        return next((health for health in states if health.state != "ready"), own)
 
     async def abort(self, request_id: str) -> None:
         """End the work of a request; whoever reads it gets EngineFailure."""
+        for engine in self._under.values():
+            await engine.abort(request_id)
         if self._runtime is not None and self._runtime.worker.health().state == "ready":
             error = EngineFailure("The request was aborted.")
             self._runtime.worker.post(lambda scheduler: scheduler.fail(error, request_id=request_id))
 
     def metrics(self) -> Mapping[str, float]:
-        """Rows running and waiting, and counts since the start."""
-        return {} if self._runtime is None else self._runtime.worker.gauges()
+        """Rows running and waiting, and counts since the start, those under adapters included."""
+        if self._runtime is None:
+            return {}
+        numbers = Counter(self._runtime.worker.gauges())
+        for engine in self._under.values():
+            numbers.update(engine.metrics())
+        return numbers
+
+    @property
+    def weights_version(self) -> int:
+        """How often the weights were replaced."""
+        return self._version
+
+    async def push_weights(self, directory: Path) -> int:
+        """Compute with the weights of a checkpoint from here on; their version. See `Renewable`.
+
+        They are read beside the running engine, in float32, and copied in when what was queued before has ended.
+        Raises RequestRefused, EngineUnavailable and EngineFailure.
+        """
+        from trimtab.server.engines.transformers.weights import read_weights
+
+        if self._under:
+            raise RequestRefused(f"{self.name} has adapters, which were trained on the weights it has", param="model")
+        async with self._pushing:
+            runtime = self._ready()
+            tensors = await asyncio.to_thread(read_weights, directory, runtime.model)
+            _, mailbox = runtime.submit_weights(tensors, Call("weights"))
+            await mailbox.get()
+            self._version += 1
+            return self._version
 
     @property
     def eos_token_ids(self) -> frozenset[int]:

@@ -97,17 +97,32 @@ def load(path: Path, config: TransformersConfig) -> LoadedModel:
     )
 
 
+def read_network(path: Path) -> tuple[Any, list[str]]:
+    """A network in float32 on the CPU, and the names of weights that its files lack.
+
+    Float32 is what torch makes by default: another dtype would be the default of every thread while it is read.
+    """
+    network, told = _from_files(path, torch.float32)
+    return network, sorted(told["missing_keys"])
+
+
 def _weights(path: Path, dtype: torch.dtype | str) -> Any:
-    """The network on the CPU, without the library's progress bar."""
+    """The network on the CPU."""
+    return _from_files(path, dtype)[0]
+
+
+def _from_files(path: Path, dtype: torch.dtype | str) -> tuple[Any, dict[str, Any]]:
+    """The network and what the library tells of its files, without its progress bar."""
     with without_scikit_learn():
         from transformers import AutoModelForCausalLM
 
     shown = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        network, told = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
+        return network, told
     finally:
         if shown:
             progress.enable_progress_bar()

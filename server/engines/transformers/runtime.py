@@ -1,11 +1,12 @@
 """What a started engine consists of. Importing this module imports torch and transformers; the engine does so in a thread."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trimtab.server.engines.encoding import ChatEncoder
+from trimtab.server.engines.transformers.adapters import adapted
 from trimtab.server.engines.transformers.detokenizer import Decode
 from trimtab.server.engines.transformers.face import HfTokenizerFace
 from trimtab.server.engines.transformers.model import LoadedModel, load
@@ -14,6 +15,7 @@ from trimtab.server.engines.transformers.prompts import PromptEncoder
 from trimtab.server.engines.transformers.row import Job, ScoreJob
 from trimtab.server.engines.transformers.sampling import check_ids, resolve
 from trimtab.server.engines.transformers.scheduler import Scheduler
+from trimtab.server.engines.transformers.weights import Tensors, WeightJob
 from trimtab.server.engines.transformers.worker import Mailbox, Worker
 from trimtab.server.settings import TransformersConfig
 from trimtab.strategies.core.engine import Call, Params
@@ -65,6 +67,13 @@ class Runtime:
         self.worker.post(lambda scheduler: scheduler.add_score(job))
         return job, mailbox
 
+    def submit_weights(self, tensors: Tensors, call: Call) -> tuple[WeightJob, Mailbox]:
+        """Queues new weights, which come in when the work that is queued now has ended. Raises EngineUnavailable."""
+        mailbox = Mailbox(self.worker.outbox)
+        job = WeightJob(call.request_id, tensors, mailbox)
+        self.worker.post(lambda scheduler: scheduler.replace_weights(job))
+        return job, mailbox
+
 
 def open_runtime(path: Path, config: TransformersConfig, *, name: str, chat_template: str | None) -> Runtime:
     """Loads the model and starts its thread; blocks for seconds. Raises ConfigError and OSError."""
@@ -75,10 +84,25 @@ def open_runtime(path: Path, config: TransformersConfig, *, name: str, chat_temp
     encoder = ChatEncoder(tokenizer, chat_template)
     prompts = PromptEncoder(encoder, name=name, has_template=bool(chat_template or tokenizer.chat_template))
     decode = text_of(tokenizer)
-    worker = Worker(lambda: Scheduler(model, decode, config.max_batch_size), name=name, threads=config.threads)
+    worker = _worker(model, decode, config, name)
     face = HfTokenizerFace(tokenizer, encode_chat=prompts.body, encode_text=prompts.text, max_model_len=model.limits.window)
     worker.start()
     return Runtime(model, worker, encoder, prompts, face, Pieces(tokenizer), decode)
+
+
+def open_adapters(runtime: Runtime, config: TransformersConfig) -> dict[str, Runtime]:
+    """The runtime's model under each adapter of the settings, a thread each. Raises ConfigError; then no thread is left."""
+    models = {name: adapted(runtime.model, Path(directory), name=name) for name, directory in config.lora.items()}
+    opened: dict[str, Runtime] = {}
+    for name, model in models.items():
+        worker = _worker(model, runtime.decode, config, name)
+        worker.start()
+        opened[name] = replace(runtime, model=model, worker=worker)
+    return opened
+
+
+def _worker(model: LoadedModel, decode: Decode, config: TransformersConfig, name: str) -> Worker:
+    return Worker(lambda: Scheduler(model, decode, config.max_batch_size), name=name, threads=config.threads)
 
 
 def text_of(tokenizer: Any) -> Decode:

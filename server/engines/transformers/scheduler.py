@@ -22,9 +22,12 @@ from trimtab.server.engines.transformers.row import Job, Row, ScoreJob
 from trimtab.server.engines.transformers.sampler import choose
 from trimtab.server.engines.transformers.scoring import Scored, Scoring
 from trimtab.server.engines.transformers.waiting import RowQueue
+from trimtab.server.engines.transformers.weights import WeightJob, load_weights
 from trimtab.strategies.core.errors import EngineError, EngineFailure
 
 logger = logging.getLogger(__name__)
+
+AnyJob = Job | ScoreJob | WeightJob
 
 CHUNK_TOKENS = {"cpu": 1024, "cuda": 8192}
 """Prompt tokens computed between two steps of the running batch."""
@@ -49,9 +52,13 @@ class Scheduler:
         self._scores: deque[ScoreJob] = deque()
         self._scored: list[ScoreJob] = []
         self._scoring: Scoring | None = None
-        self._open: dict[Job | ScoreJob, int] = {}
+        self._weights: WeightJob | None = None
+        """Weights that wait until what is queued has ended; nothing is queued meanwhile."""
+        self._held: list[Job | ScoreJob] = []
+        """What came while weights wait."""
+        self._open: dict[AnyJob, int] = {}
         self._arrivals = 0
-        self._concerned: Sequence[Row | ScoreJob] = ()
+        self._concerned: Sequence[Row | ScoreJob | WeightJob] = ()
         """What the piece of work now done is for."""
         self.counters: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
         """What has happened since the start."""
@@ -59,6 +66,11 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
+        return self._working or self._weights is not None
+
+    @property
+    def _working(self) -> bool:
+        """Whether a request is under way or queued."""
         return bool(self._batch.rows or self._prefill or self._scoring or self._scores or self._queue)
 
     @property
@@ -70,20 +82,37 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Rows that wait for one."""
-        return len(self._queue) + len(self._scores)
+        held = sum(job.sampling.n if isinstance(job, Job) else 1 for job in self._held if not job.ended)
+        return len(self._queue) + len(self._scores) + held
 
     def add(self, job: Job) -> None:
         """Queues the rows of a job."""
         job.arrival, self._arrivals = self._arrivals, self._arrivals + 1
         self._open[job] = job.sampling.n
-        self._queue.put(Row(job, index, self._decode) for index in range(job.sampling.n))
+        self._enter(job)
 
     def add_score(self, job: ScoreJob) -> None:
         """Queues a prompt to be scored."""
         self._open[job] = 1
-        self._scores.append(job)
+        self._enter(job)
 
-    def cancel(self, job: Job | ScoreJob) -> None:
+    def replace_weights(self, job: WeightJob) -> None:
+        """Computes with other weights once everything queued so far has ended; what comes meanwhile waits for them.
+
+        One at a time: the caller waits for the end of a job before the next.
+        """
+        self._open[job] = 1
+        self._weights = job
+
+    def _enter(self, job: Job | ScoreJob) -> None:
+        if self._weights is not None:
+            self._held.append(job)
+        elif isinstance(job, Job):
+            self._queue.put(Row(job, index, self._decode) for index in range(job.sampling.n))
+        else:
+            self._scores.append(job)
+
+    def cancel(self, job: AnyJob) -> None:
         """Ends a job; its rows have left before the next step."""
         job.ended = True
         self._open.pop(job, None)
@@ -107,6 +136,8 @@ class Scheduler:
             self._work(self._advance_scoring)
         if self._batch.rows:
             self._work(self._advance_batch)
+        if self._weights is not None and not self._working:
+            self._work(self._load_weights)
 
     def _work(self, work: Callable[[], None]) -> None:
         """Runs a piece of work; where it fails, the requests concerned end and everything else goes on."""
@@ -131,7 +162,7 @@ class Scheduler:
         self._drop_ended()
         self._model.probe()
 
-    def _fail(self, jobs: Iterable[Job | ScoreJob], error: EngineError) -> None:
+    def _fail(self, jobs: Iterable[AnyJob], error: EngineError) -> None:
         for job in list(jobs):
             if not job.ended:
                 self.cancel(job)
@@ -146,6 +177,21 @@ class Scheduler:
             self._group = self._prefill = None
         if self._scored and all(job.ended for job in self._scored):
             self._scored, self._scoring = [], None
+        if self._weights is not None and self._weights.ended:
+            self._weights, held, self._held = None, self._held, []
+            for job in held:
+                self._enter(job)
+
+    def _load_weights(self) -> None:
+        """Computes with the waiting weights from here on; nothing that was computed with the old ones is kept."""
+        job = self._weights
+        if job is None or job.ended:
+            return
+        self._concerned = [job]
+        self._prefixes.clear()
+        load_weights(self._model, job.tensors)
+        job.sink.put(None)
+        self.cancel(job)
 
     def _admit(self) -> None:
         """Gives waiting rows a place: those whose prompt is stored start at once, the next group is computed."""
@@ -245,7 +291,7 @@ class Scheduler:
         self._scored, self._scoring = [], None
 
 
-def _job_of(item: Row | ScoreJob) -> Job | ScoreJob:
+def _job_of(item: Row | ScoreJob | WeightJob) -> AnyJob:
     return item.job if isinstance(item, Row) else item
 
 

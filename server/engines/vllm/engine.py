@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.server.engines.base import Health, TokenizerFace, WireFace
+from trimtab.server.engines.checkpoint_files import check_checkpoint, check_shapes, stored_shapes
 from trimtab.server.engines.labels import pick_label
 from trimtab.server.engines.vllm import defaults
 from trimtab.server.engines.vllm.calls import RunningCalls
@@ -49,6 +50,10 @@ class VllmEngine:
         self._plan: Plan | None = None
         self._language: Language | None = None
         self._latest: Runtime | None = None
+        self._pushing = asyncio.Lock()
+        self._version = 0
+        self._weights = path
+        """The checkpoint whose weights are served."""
 
     @property
     def kind(self) -> str:
@@ -125,6 +130,39 @@ class VllmEngine:
             numbers |= {"running": 0.0, "waiting": 0.0}
         return numbers
 
+    @property
+    def weights_version(self) -> int:
+        """How often the weights were replaced."""
+        return self._version
+
+    async def push_weights(self, directory: Path) -> int:
+        """Compute with the weights of a checkpoint from here on; their version. See `Renewable`.
+
+        An engine that is started again after a death reads them again. Raises RequestRefused, EngineUnavailable, EngineFailure.
+        """
+        from trimtab.server.engines.vllm.wire import translated
+
+        self._check_renewable()
+        async with self._pushing:
+            runtime = self._supervisor.live()
+            await asyncio.to_thread(self._check_weights, directory)
+            with translated(self._supervisor, runtime, "path"):
+                await runtime.load_weights(directory, self._weights)
+            self._weights = directory
+            self._version += 1
+            return self._version
+
+    def _check_renewable(self) -> None:
+        if self._config.lora:
+            raise RequestRefused(f"{self._name} has adapters, which were trained on the weights it has", param="model")
+        if self._plan is not None and self._plan.scoring:
+            raise RequestRefused(f"{self._name} scores texts; weights are pushed to models that generate", param="model")
+
+    def _check_weights(self, directory: Path) -> None:
+        """Raise RequestRefused for a directory that does not hold this model in other weights."""
+        check_checkpoint(directory)
+        check_shapes(stored_shapes(directory), stored_shapes(self._path), directory)
+
     async def _launch(self) -> "Runtime":
         """A running engine with its handlers; nothing is left of it where that fails."""
         plan = await self._planned()
@@ -145,8 +183,19 @@ class VllmEngine:
         except BaseException:
             await launched.stop()
             raise
-        self._latest = Runtime(launched, serving, language.encoder, plan.prioritised)
-        return self._latest
+        runtime = Runtime(launched, serving, language.encoder, plan.prioritised)
+        if self._weights != self._path:
+            await self._pushed_again(runtime)
+        self._latest = runtime
+        return runtime
+
+    async def _pushed_again(self, runtime: "Runtime") -> None:
+        """Load the weights that were pushed into an engine that has just been started, or leave nothing of it."""
+        try:
+            await runtime.load_weights(self._weights, self._weights)
+        except BaseException:
+            await runtime.stop()
+            raise
 
     async def _planned(self) -> "Plan":
         """How the engine is started; made once."""

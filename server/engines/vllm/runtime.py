@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from trimtab.server.engines.base import Wire
@@ -45,6 +46,24 @@ class Runtime:
     async def stop(self) -> None:
         """End the engine and its processes."""
         await self.launched.stop()
+
+    async def load_weights(self, directory: Path, instead: Path) -> None:
+        """Compute with the weights of a checkpoint once what is under way has ended; what comes meanwhile waits.
+
+        instead: a checkpoint that is loaded where that fails, before the failure is raised.
+        """
+        await self.engine.pause_generation(mode="wait")
+        try:
+            await self._read(directory)
+        except Exception:
+            await self._read(instead)
+            raise
+        finally:
+            await self.engine.reset_prefix_cache()
+            await self.engine.resume_generation()
+
+    async def _read(self, directory: Path) -> None:
+        await self.engine.collective_rpc("reload_weights", kwargs={"weights_path": str(directory)})
 
     async def abort(self, engine_ids: Iterable[str]) -> None:
         """End work by the engine's ids; unknown ones, and a dead engine, are fine."""

@@ -79,10 +79,14 @@ def gemma_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def started(path: Path, **config: object) -> TransformersEngine:
+async def opened(path: Path, **config: object) -> TransformersEngine:
     engine = TransformersEngine(path, TransformersConfig(dtype="float32", device="cpu", **config), name="tiny")  # type: ignore[arg-type]
-    asyncio.run(engine.start())
+    await engine.start()
     return engine
+
+
+def started(path: Path, **config: object) -> TransformersEngine:
+    return asyncio.run(opened(path, **config))
 
 
 @pytest.fixture(scope="module")
