@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tests.training.tiny import write_pairs
 from trimtab.artifacts import read_correction
-from trimtab.server.settings import load_settings
+from trimtab.server.settings import RoleConfig, load_settings
 from trimtab.training.errors import DataError, Diverged, ModelError, OutputError
 from trimtab.training.methods.catalogue import configs
 from trimtab.training.models import LoraSettings
@@ -177,7 +177,9 @@ def test_adapters_of_roles(llama: Path, pairs: Path, tmp_path: Path) -> None:
     assert read_correction(aligner.folder) is not None
     told = load_settings(aligner.folder / "trimtab.yaml")
     assert told.roles == {"aligner": "aligner"}
-    assert load_settings(reward.folder / "trimtab.yaml").roles["reward"] != ""
+    role = load_settings(reward.folder / "trimtab.yaml").roles["reward"]
+    assert isinstance(role, RoleConfig)
+    assert Path(role.source or "") == reward.folder
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_rows(llama: Path, pairs: Path, tmp_path: Path) -> None:
