@@ -1,7 +1,7 @@
 """Render what the documentation takes from the code: `python docs/render.py` writes, `--check` only compares.
 
-Generated parts of README.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`; docs/configuration.md and
-docs/strategies.md are generated whole.
+Generated parts of README.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`; docs/configuration.md,
+docs/strategies.md and docs/training.md are generated whole.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
-import strategy_pages  # noqa: E402  the path to it stands above
+import strategy_pages  # noqa: E402  the path to them stands above
+import training_pages  # noqa: E402
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -79,7 +80,12 @@ def configuration() -> str:
     return reference()
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"strategies": strategies, "endpoints": endpoints, "matrix": matrix}
+PARTS: Mapping[str, Callable[[], str]] = {
+    "strategies": strategies,
+    "methods": training_pages.methods_table,
+    "endpoints": endpoints,
+    "matrix": matrix,
+}
 
 
 def readme(text: str) -> str:
@@ -97,7 +103,7 @@ def readme(text: str) -> str:
 def rendered() -> dict[Path, str]:
     """Every generated file with the text it should have."""
     path = ROOT / "README.md"
-    whole = {"configuration.md": configuration(), "strategies.md": strategies_page()}
+    whole = {"configuration.md": configuration(), "strategies.md": strategies_page(), "training.md": training_pages.page()}
     return {path: readme(path.read_text(encoding="utf-8")), **{ROOT / "docs" / name: text for name, text in whole.items()}}
 
 

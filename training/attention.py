@@ -20,11 +20,11 @@ NAME = "trimtab_trees"
 
 @dataclass(frozen=True, slots=True)
 class TreeMasks:
-    """The trees of a batch and the masks of their branches, made once for all layers."""
+    """The trees of a batch and their masks, made once for all layers."""
 
     trees: tuple[Tree, ...]
     masks: tuple[Tensor | None, ...]
-    """Of each tree: (branch tokens, all tokens) bool, True sees; None where one branch makes a plain causal row."""
+    """Of each tree: (tokens, tokens) bool, True sees; None where one branch makes a plain causal row."""
 
     @classmethod
     def of(cls, trees: Sequence[Tree], device: torch.device) -> "TreeMasks":
@@ -33,12 +33,10 @@ class TreeMasks:
 
 
 def _mask(tree: Tree) -> Tensor:
-    """Which tokens of the tree each branch token sees: (branch tokens, all tokens)."""
-    branch = torch.repeat_interleave(torch.arange(1, len(tree.branches) + 1), torch.tensor(tree.branches))
-    segment = torch.cat([torch.zeros(tree.prompt, dtype=torch.int64), branch])
-    place = torch.arange(tree.tokens)
-    same = (segment[None] == 0) | (segment[None] == branch[:, None])
-    return same & (place[None] <= place[tree.prompt :, None])
+    """Which tokens of the tree each token sees, (tokens, tokens)."""
+    segment = torch.repeat_interleave(torch.arange(len(tree.branches) + 1), torch.tensor([tree.prompt, *tree.branches]))
+    same = (segment[None] == 0) | (segment[None] == segment[:, None])
+    return same.tril_()
 
 
 def attend(
@@ -76,14 +74,8 @@ def _of_tree(
     window: int | None,
 ) -> Tensor:
     if window is not None and tree.prompt + max(tree.branches, default=0) > window:
-        windowed = _within_window(tree, window, query.device)
-        return _attention(query, key, value, windowed, scaling, dropout)
-    if mask is None:
-        return _attention(query, key, value, None, scaling, dropout)
-    ahead, behind = query.split([tree.prompt, tree.tokens - tree.prompt], dim=2)
-    size = [tree.prompt, tree.tokens - tree.prompt]
-    own = _attention(ahead, key.split(size, dim=2)[0], value.split(size, dim=2)[0], None, scaling, dropout)
-    return torch.cat([own, _attention(behind, key, value, mask, scaling, dropout)], dim=2)
+        mask = _within_window(tree, window, query.device)
+    return _attention(query, key, value, mask, scaling, dropout)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float | None, dropout: float) -> Tensor:
@@ -95,11 +87,9 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: fl
 
 
 def _within_window(tree: Tree, window: int, device: torch.device) -> Tensor:
-    """(T, T) bool of a tree under a sliding window: by position in the text, not by place in the row."""
-    prompt = torch.ones(tree.prompt, tree.tokens, dtype=torch.bool).tril()
-    sees = torch.cat([prompt, _mask(tree)]) if tree.branches else prompt
+    """The mask of a tree under a sliding window: by position in the text, not by place in the row."""
     positions = torch.cat([torch.arange(tree.prompt), *(torch.arange(n) + tree.prompt for n in tree.branches)])
-    return (sees & (positions[:, None] - positions[None] < window)).to(device)
+    return (_mask(tree) & (positions[:, None] - positions[None] < window)).to(device)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -27,6 +27,21 @@ class MetricsWriter(TrainerCallback):
             self._file.append({"step": state.global_step, **told})
 
 
+class BorderSaves(TrainerCallback):
+    """Puts off a checkpoint that falls due within steps that belong together, to the last of them."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._due = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A checkpoint, or none."""
+        del args
+        self._due = self._due or control.should_save
+        control.should_save = self._due and state.global_step % self._steps == 0
+        self._due = self._due and not control.should_save
+
+
 class ProgressBar(TrainerCallback):
     """Steps done, time left and the last figures; on a terminal only, from the first process."""
 

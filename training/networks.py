@@ -32,12 +32,21 @@ class Readout:
     """(N,) entropy of the distribution that each counted token was drawn from, in nats, float32."""
 
 
-class Policy(nn.Module):
-    """A causal language model over batches."""
+class _Around(nn.Module):
+    """A module around a network, sharded as the network would be."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
+
+    @property
+    def _no_split_modules(self) -> Any:
+        """What FSDP takes for one unit."""
+        return bare(self.network)._no_split_modules
+
+
+class Policy(_Around):
+    """A causal language model over batches."""
 
     def forward(self, batch: Batch, temperature: float = 1.0) -> Readout:
         """Log-probabilities of the counted tokens, at a sampling temperature."""
@@ -47,12 +56,8 @@ class Policy(nn.Module):
         return Readout(logprobs=logprobs, logps=sums(logprobs * batch.weights, batch.response, batch.responses))
 
 
-class Scorer(nn.Module):
+class Scorer(_Around):
     """A network with one output: a reward model, or a value model."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
 
     def forward(self, batch: Batch) -> Readout:
         """The scalar of each response, at its last token."""

@@ -26,8 +26,11 @@ from trimtab.training.errors import ConfigInvalid
 from trimtab.training.evaluation import Estimate
 from trimtab.training.methods.base import Method
 from trimtab.training.methods.catalogue import LORA_FACTOR, PRESETS, method
+from trimtab.training.methods.online import ONLINE, OnlineMethod, prompts_needed
 from trimtab.training.models import Loaded, load
 from trimtab.training.networks import Policy
+from trimtab.training.online.build import OnlineData, OnlineRun, online_run
+from trimtab.training.online.parts import OnlineParts
 from trimtab.training.order import Stretch, ordered
 from trimtab.training.reference import ReferenceLogps, reference_logps
 from trimtab.training.reports.metrics import MetricsFile
@@ -67,17 +70,25 @@ class Result:
 
 
 def train(
-    settings: TrainSettings, *, resume: bool = False, tell: Tell = print, callbacks: Sequence[TrainerCallback] = ()
+    settings: TrainSettings,
+    *,
+    parts: OnlineParts | None = None,
+    resume: bool = False,
+    tell: Tell = print,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Result:
     """Run the settings and write the result. Raises TrainingError and ArtifactError with nothing of a result written.
 
-    callbacks: of `transformers`, beside the run's own.
+    parts: what samples and scores for a method that learns from its own answers; no other method takes them. callbacks: of
+    `transformers`, beside the run's own.
     """
+    if (settings.method in ONLINE) != (parts is not None):
+        raise ConfigInvalid(f"{settings.method}: methods that sample need an engine and a scorer, and only they do")
     arguments = training_arguments(settings)
     if arguments.process_index > 0:
-        return _run(settings, arguments, settings.output, resume, _silent, callbacks)
+        return _run(settings, arguments, settings.output, parts, resume, _silent, callbacks)
     with workspace(settings.output, resume=resume) as folder:
-        return _run(settings, arguments, folder, resume, tell, callbacks)
+        return _run(settings, arguments, folder, parts, resume, tell, callbacks)
 
 
 def _silent(line: str) -> None:
@@ -88,18 +99,20 @@ def _run(
     settings: TrainSettings,
     arguments: TrainingArguments,
     folder: Path,
+    parts: OnlineParts | None,
     resume: bool,
     tell: Tell,
     callbacks: Sequence[TrainerCallback],
 ) -> Result:
     prepared = prepare(settings, arguments.world_size, tell=tell)
+    online = None if parts is None else _online(settings, arguments, prepared, parts, folder, tell)
     reference = _reference(settings, arguments, prepared, tell)
     checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
     if resume and checkpoint is None:
         tell("no checkpoint yet: from the beginning")
     writer = _writer(folder, checkpoint)
     trainer = AlignmentTrainer(
-        prepared.loaded.module,
+        prepared.loaded.module if online is None else online.module,
         prepared.method,
         arguments,
         prepared.order,
@@ -107,12 +120,15 @@ def _run(
         held_out=prepared.held_out,
         reference=reference,
         share_prompts=settings.share_prompts and prepared.loaded.shares_prompts,
+        feed=None if online is None else online.feed,
         callbacks=[writer, ProgressBar(), *_stopping(settings), *_events(settings, folder), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if prepared.held_out:
         trainer.evaluate()
+    if online is not None:
+        online.close()
     if arguments.process_index > 0:
         return Result(folder, trainer.state.global_step)
     return _finish(settings, prepared, trainer, folder, tell)
@@ -136,11 +152,36 @@ def prepare(settings: TrainSettings, processes: int = 1, *, tell: Tell = print) 
     held_out = _held_out(chosen, held_out_rows, tokenizer, settings, tell)
     for told in sets:
         _tell_set(told, tell)
-    total = None
-    if settings.max_steps is not None:
-        total = settings.max_steps * settings.batch_size * settings.grad_accum * processes
+    total = _examples_in_all(chosen, stretches, settings, processes)
     order = ordered(stretches, seed=settings.seed, total=total, shuffled=settings.shuffle)
     return Prepared(chosen, loaded, tokenizer, order, held_out, rows, held_out_rows, sets)
+
+
+def _examples_in_all(chosen: Method, stretches: Sequence[Stretch], settings: TrainSettings, processes: int) -> int | None:
+    """How many examples a run sees; None: as many as its stretches hold."""
+    step = settings.batch_size * settings.grad_accum
+    if isinstance(chosen, OnlineMethod):
+        natural = sum(len(stretch.examples) * stretch.epochs for stretch in stretches)
+        return prompts_needed(chosen, settings.max_steps, natural, step)
+    return None if settings.max_steps is None else settings.max_steps * step * processes
+
+
+def _online(
+    settings: TrainSettings, arguments: TrainingArguments, prepared: Prepared, parts: OnlineParts, folder: Path, tell: Tell
+) -> OnlineRun:
+    assert isinstance(prepared.method, OnlineMethod)
+    return online_run(
+        settings,
+        prepared.method,
+        prepared.loaded,
+        prepared.tokenizer,
+        OnlineData(prepared.order, prepared.rows, prepared.held_out, prepared.held_out_rows),
+        parts,
+        folder=folder,
+        bfloat16=arguments.bf16,
+        processes=arguments.world_size,
+        tell=tell,
+    )
 
 
 def _seed(settings: TrainSettings) -> None:
@@ -232,7 +273,7 @@ def training_arguments(settings: TrainSettings) -> TrainingArguments:
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
+        optim="adamw_torch_fused",
         bf16=bfloat16,
         use_cpu=not torch.cuda.is_available(),
         seed=settings.seed,
@@ -250,6 +291,7 @@ def training_arguments(settings: TrainSettings) -> TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
+        ignore_data_skip=settings.method in ONLINE,
         dataloader_num_workers=0,
         **_parallel(settings),
     )

@@ -6,22 +6,23 @@ evaluation, and that a step that is not finite stops the run before it reaches t
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
+from trimtab.training.callbacks import BorderSaves
 from trimtab.training.data.batch import Batch, collate
 from trimtab.training.data.examples import Example
 from trimtab.training.errors import Diverged, OutputError
+from trimtab.training.feed import Feed
 from trimtab.training.measure import Evaluation, Means, evaluated
 from trimtab.training.methods.base import Method, Scored
-from trimtab.training.networks import Policy, Scorer
 from trimtab.training.order import Shares, at
 from trimtab.training.reference import ReferenceLogps
 
@@ -34,14 +35,15 @@ class AlignmentTrainer(Trainer):
     """Trains one method on examples in a given order.
 
     order: every example in the order it is seen, passes and phases included. held_out: examples of the evaluation.
-    reference: what the method's reference says of all of them, where it needs one.
+    reference: what the method's reference says of all of them, where it needs one. feed: makes the batches in place of the
+    order, and evaluates in place of the held-out examples.
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(
         self,
-        module: Policy | Scorer,
+        module: nn.Module,
         method: Method,
         arguments: TrainingArguments,
         order: Sequence[Example],
@@ -50,24 +52,33 @@ class AlignmentTrainer(Trainer):
         held_out: Sequence[Example] = (),
         reference: ReferenceLogps | None = None,
         share_prompts: bool = True,
+        feed: Feed | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
+        together = [] if feed is None else [BorderSaves(feed.steps_together)]
         super().__init__(
-            model=module, args=arguments, train_dataset=order, eval_dataset=held_out or None, callbacks=list(callbacks)
+            model=module,
+            args=arguments,
+            train_dataset=order,
+            eval_dataset=held_out or None,
+            callbacks=[*together, *callbacks],
         )
         self.method = method
         self.tokenizer = tokenizer
         self.held_out = held_out
         self._reference = reference
+        self._feed = feed
         self._collate = partial(collate, share_prompts=share_prompts)
         self._means = Means()
         self.evaluation: Evaluation | None = None
         """The last one."""
         self.model_accepts_loss_kwargs = True
 
-    def get_train_dataloader(self) -> DataLoader[Batch]:
+    def get_train_dataloader(self) -> Iterable[Batch]:
         """Micro-batches of this process."""
         args = self.args
+        if self._feed is not None:
+            return _Fed(self, self._feed)
         shares = Shares(
             len(self.train_dataset),
             args.per_device_train_batch_size,
@@ -93,7 +104,10 @@ class AlignmentTrainer(Trainer):
         del inputs
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
-        """The items of a whole optimizer step over all processes, a scalar."""
+        """The items of a whole optimizer step over all processes, a scalar; where no batch is left, the run ends."""
+        if not batch_samples:
+            self.control.should_training_stop = True
+            return torch.zeros((), device=device)
         items = torch.stack([self.method.items(batch) for batch in batch_samples]).sum().to(device)
         total: Tensor = self.accelerator.gather(items.view(1)).sum() if self.args.world_size > 1 else items
         return total
@@ -130,12 +144,15 @@ class AlignmentTrainer(Trainer):
         """With the method's metrics since the last time; the loss is the mean over items."""
         if "loss" in logs:
             told = self._means.drain(self.args.device, self.args.world_size)
-            logs = {**logs, **told}
+            logs = {**logs, **told, **({} if self._feed is None else self._feed.drain())}
         super().log(logs, start_time)
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """The held-out examples' loss, and how often they are ordered rightly."""
-        self.evaluation = evaluated(self, self.held_out, self._batch, prefix=metric_key_prefix)
+        if self._feed is not None:
+            self.evaluation = self._feed.evaluate(metric_key_prefix)
+        else:
+            self.evaluation = evaluated(self, self.held_out, self._batch, prefix=metric_key_prefix)
         metrics = dict(self.evaluation.metrics)
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -149,6 +166,15 @@ class AlignmentTrainer(Trainer):
         state = None if state_dict is None else {n.removeprefix("network."): t for n, t in state_dict.items()}
         inner.network.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
+        if self._feed is not None:
+            self._feed.save(folder)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The usual one, times the feed's factor."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self._feed is not None:
+            scheduler.lr_lambdas = [_times(usual, self._feed.lr_factor) for usual in scheduler.lr_lambdas]
+        return scheduler
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """A checkpoint that is whole or not there. Raises OutputError where the disk takes no more."""
@@ -164,9 +190,28 @@ class AlignmentTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self.accelerator.unwrap_model(model or self.model).network, Path(resume_from_checkpoint))
+        if self._feed is not None:
+            self._feed.load(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         load_weights(self.model.network, Path(self.state.best_model_checkpoint))
+
+
+class _Fed:
+    """The batches of a feed from the step at which the run stands, made one at a time."""
+
+    def __init__(self, trainer: AlignmentTrainer, feed: Feed) -> None:
+        self._trainer, self._feed = trainer, feed
+
+    def __len__(self) -> int:
+        return self._feed.steps * self._trainer.args.gradient_accumulation_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._feed.batches(self._trainer.state.global_step)
+
+
+def _times(usual: Callable[[int], float], factor: Callable[[int], float]) -> Callable[[int], float]:
+    return lambda step: usual(step) * factor(step)
 
 
 class _Places:

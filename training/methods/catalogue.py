@@ -1,4 +1,4 @@
-"""Every offline method by its name, with the learning rates and passes it starts from."""
+"""Every method by its name, with the learning rates and passes it starts from."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from trimtab.training.errors import ConfigInvalid
 from trimtab.training.methods.base import Method, MethodConfig
 from trimtab.training.methods.lists import PlConfig, ProConfig, RrhfConfig, StableConfig
+from trimtab.training.methods.online import ONLINE, OnlineMethod
 from trimtab.training.methods.pairs import CplConfig, DpoConfig, IpoConfig, KtoConfig, OrpoConfig, SimpoConfig, SlicConfig
 from trimtab.training.methods.rewards import ChoiceConfig, RewardConfig, ValueConfig
 from trimtab.training.methods.supervised import (
@@ -84,13 +85,18 @@ PRESETS: Mapping[str, Preset] = {
 LORA_FACTOR = 10.0
 """How much more an adapter learns a step; a suggestion, not from a paper."""
 
-_ADAPTER: TypeAdapter[Method] = TypeAdapter(OfflineConfig)
+_ADAPTER: TypeAdapter[Method] = TypeAdapter(Annotated[OfflineConfig | OnlineMethod, Field(discriminator="kind")])
 
 
 def configs() -> Mapping[str, type[MethodConfig]]:
     """The config of every offline method by its name."""
     found = (*(_union(OfflineConfig)),)
     return {config.model_fields["kind"].default: config for config in found}
+
+
+def every_config() -> Mapping[str, type[MethodConfig]]:
+    """The config of every method by its name, those that sample the last."""
+    return {**configs(), **ONLINE}
 
 
 def _union(annotated: Any) -> tuple[type[MethodConfig], ...]:
@@ -100,7 +106,7 @@ def _union(annotated: Any) -> tuple[type[MethodConfig], ...]:
 
 def method(kind: str, parameters: Mapping[str, Any] | None = None) -> Method:
     """The method of a name with its parameters. Raises ConfigInvalid, which names what is allowed."""
-    if kind not in configs():
+    if kind not in every_config():
         near = difflib.get_close_matches(kind, PRESETS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigInvalid(f"unknown method {kind!r}{hint} Methods: {', '.join(PRESETS)}.")
@@ -113,5 +119,5 @@ def method(kind: str, parameters: Mapping[str, Any] | None = None) -> Method:
 def _told(kind: str, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or "parameters"
-    known = ", ".join(name for name in configs()[kind].model_fields if name != "kind")
+    known = ", ".join(name for name in every_config()[kind].model_fields if name != "kind")
     return f"{kind}: {place}: {first['msg']} (given {first.get('input')!r}). Parameters of {kind}: {known or 'none'}."

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli import chat, corpus, doctor, models, serve, strategies
+from trimtab.cli import chat, corpus, doctor, models, serve, strategies, train
 from trimtab.version import VERSION
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ def root(
 
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
+app.command("train", context_settings={"auto_envvar_prefix": "TRIMTAB_TRAIN"})(train.train)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(models.app, name="models")
 app.command("strategies")(strategies.strategies)

@@ -31,10 +31,11 @@ def clear_errors() -> Iterator[None]:
     from trimtab.server.config_file import ConfigFileError
     from trimtab.server.errors import ServerError
     from trimtab.strategies.core.errors import ConfigError, StrategyError
+    from trimtab.training.errors import ConfigInvalid, TrainingError
 
     try:
         yield
-    except (ConfigFileError, ConfigError, UnknownModel, InvalidModel, LicenceNotAccepted) as error:
+    except (ConfigFileError, ConfigError, ConfigInvalid, UnknownModel, InvalidModel, LicenceNotAccepted) as error:
         fail(str(error), USAGE)
-    except (ArtifactError, RetrievalError, ServerError, StrategyError, OSError) as error:
+    except (ArtifactError, RetrievalError, ServerError, StrategyError, TrainingError, OSError) as error:
         fail(str(error), RUNTIME)
