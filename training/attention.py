@@ -18,18 +18,28 @@ from trimtab.training.data.batch import Tree
 NAME = "trimtab_trees"
 
 
+DENSE_TOKENS = 512
+"""Up to this size a tree's attention is computed whole on a CPU: faster than in blocks, and its weights fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class TreeMasks:
     """The trees of a batch and their masks, made once for all layers."""
 
     trees: tuple[Tree, ...]
     masks: tuple[Tensor | None, ...]
-    """Of each tree: (tokens, tokens) bool, True sees; None where one branch makes a plain causal row."""
+    """Of each tree, (tokens, tokens): bool, True sees, or 0 and -inf where attention is computed whole; None = plain causal."""
 
     @classmethod
     def of(cls, trees: Sequence[Tree], device: torch.device) -> "TreeMasks":
         """The masks of some trees."""
-        return cls(tuple(trees), tuple(None if len(t.branches) < 2 else _mask(t).to(device) for t in trees))
+        return cls(tuple(trees), tuple(_mask_for(tree, device) for tree in trees))
+
+
+def _mask_for(tree: Tree, device: torch.device) -> Tensor | None:
+    if device.type == "cpu" and tree.tokens <= DENSE_TOKENS:
+        return _additive(_mask(tree))
+    return None if len(tree.branches) < 2 else _mask(tree).to(device)
 
 
 def _mask(tree: Tree) -> Tensor:
@@ -37,6 +47,10 @@ def _mask(tree: Tree) -> Tensor:
     segment = torch.repeat_interleave(torch.arange(len(tree.branches) + 1), torch.tensor([tree.prompt, *tree.branches]))
     same = (segment[None] == 0) | (segment[None] == segment[:, None])
     return same.tril_()
+
+
+def _additive(mask: Tensor) -> Tensor:
+    return torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
 
 
 def attend(
@@ -75,7 +89,38 @@ def _of_tree(
 ) -> Tensor:
     if window is not None and tree.prompt + max(tree.branches, default=0) > window:
         mask = _within_window(tree, window, query.device)
+    dense = mask is not None and mask.dtype == torch.float32
+    if mask is not None and dense and query.dtype == torch.float32 and not dropout:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        whole: Tensor = _Dense.apply(query, key, value, mask, scale)
+        return whole
     return _attention(query, key, value, mask, scaling, dropout)
+
+
+class _Dense(torch.autograd.Function):
+    """Attention with its weights kept, in plain matrix products over the query heads of each key head together."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+        heads, keys = query.shape[1], key.shape[1]
+        grouped = query[0].reshape(keys, -1, query.shape[-1])
+        added = mask.repeat(heads // keys, 1).expand(keys, -1, -1)
+        weights = torch.baddbmm(added, grouped, key[0].transpose(1, 2), alpha=scale).softmax(-1)
+        output = torch.bmm(weights, value[0])
+        ctx.save_for_backward(grouped, key, value, weights, output)
+        ctx.scale = scale
+        return output.view(query.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, weights, output = ctx.saved_tensors
+        grouped = gradient[0].reshape(output.shape)
+        of_value = torch.bmm(weights.transpose(1, 2), grouped)
+        slope = torch.bmm(grouped, value[0].transpose(1, 2))
+        slope.sub_((grouped * output).sum(-1, keepdim=True)).mul_(weights)
+        of_query = torch.bmm(slope, key[0]).mul_(ctx.scale)
+        of_key = torch.bmm(slope.transpose(1, 2), query).mul_(ctx.scale)
+        return of_query.view(gradient.shape), of_key[None], of_value[None], None, None
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float | None, dropout: float) -> Tensor:
@@ -89,7 +134,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: fl
 def _within_window(tree: Tree, window: int, device: torch.device) -> Tensor:
     """The mask of a tree under a sliding window: by position in the text, not by place in the row."""
     positions = torch.cat([torch.arange(tree.prompt), *(torch.arange(n) + tree.prompt for n in tree.branches)])
-    return (_mask(tree) & (positions[:, None] - positions[None] < window)).to(device)
+    mask = _mask(tree) & (positions[:, None] - positions[None] < window)
+    return _additive(mask) if device.type == "cpu" and tree.tokens <= DENSE_TOKENS else mask.to(device)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

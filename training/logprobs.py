@@ -10,6 +10,8 @@ from torch import Tensor
 
 LOGIT_BYTES = 64 * 2**20
 """Size of one slice of logits in float32."""
+KEPT_BYTES = 256 * 2**20
+"""Logits up to this size are kept for the backward pass; larger ones are computed again."""
 
 
 class LogitForm(NamedTuple):
@@ -40,9 +42,9 @@ def token_logprobs(
     """The log-probability of each target, (N,) float32, in nats.
 
     hidden: (N, H), any float dtype. head: (V, H). targets: (N,) int64. bias: (V,). chunk: tokens a slice, 0 = by memory.
-    Logits are normalised in float32 whatever the dtype of the product. The backward pass computes each slice again: four
-    head products in place of three, and no memory beyond a slice. With a frozen head the gradient of the hidden states is
-    made in the forward pass: two products in all.
+    Logits are normalised in float32 whatever the dtype of the product. Few logits are kept for the backward pass; many are
+    computed again a slice at a time: four head products in place of three, and no memory beyond a slice. With a frozen head
+    the gradient of the hidden states is made in the forward pass: two products in all.
     """
     chunk = chunk or slice_tokens(head.shape[0])
     frozen = not head.requires_grad and (bias is None or not bias.requires_grad)
@@ -86,34 +88,58 @@ class _TrainedHead(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int
     ) -> Tensor:
-        picked, normalisers, cast = [], [], head.to(hidden.dtype)
+        picked, normalisers, kept, cast = [], [], [], head.to(hidden.dtype)
+        keeps = any(ctx.needs_input_grad) and 4 * len(hidden) * len(head) <= KEPT_BYTES
         for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-            value, normaliser = _pick(_logits(h, cast, bias, form), y)
+            logits = _logits(h, cast, bias, form)
+            value, normaliser = _pick(logits, y)
             picked.append(value)
             normalisers.append(normaliser)
+            if keeps:
+                kept.append(logits)
         empty = hidden.new_zeros(0, dtype=torch.float32)
         ctx.save_for_backward(hidden, head, targets, torch.cat(normalisers) if normalisers else empty, bias)
-        ctx.form, ctx.chunk = form, chunk
+        ctx.form, ctx.chunk, ctx.kept = form, chunk, kept
         return torch.cat(picked) if picked else empty
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, head, targets, normalisers, bias = ctx.saved_tensors
+        kept, ctx.kept = ctx.kept, []
         cast = head.to(hidden.dtype)
-        of_hidden = torch.zeros_like(hidden)
-        of_head = torch.zeros_like(head, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        of_bias = torch.zeros_like(bias, dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        of_hidden = torch.empty_like(hidden)
+        of_head = _Sum(head, ctx.needs_input_grad[1])
+        of_bias = _Sum(bias, ctx.needs_input_grad[3])
         begin = 0
-        for h, y, norm, c in zip(*(t.split(ctx.chunk) for t in (hidden, targets, normalisers, gradient)), strict=True):
-            slope = _slope(_logits(h, cast, bias, ctx.form), y, norm, c, ctx.form)
+        parts = zip(*(t.split(ctx.chunk) for t in (hidden, targets, normalisers, gradient)), strict=True)
+        for place, (h, y, norm, c) in enumerate(parts):
+            logits = kept[place] if kept else _logits(h, cast, bias, ctx.form)
+            slope = _slope(logits, y, norm, c, ctx.form)
             torch.mm(slope.to(cast.dtype), cast, out=of_hidden[begin : begin + len(y)])
-            if of_head is not None:
-                of_head.addmm_(slope.t(), h.float())
-            if of_bias is not None:
-                of_bias += slope.sum(0)
+            of_head.add_product(slope.t(), h.float())
+            of_bias.add_product(slope.t(), slope.new_ones(len(y), 1))
             begin += len(y)
-        in_head = None if of_head is None else of_head.to(head.dtype)
-        return of_hidden, in_head, None, None if of_bias is None else of_bias.to(bias.dtype), None, None
+        return of_hidden, of_head.total(), None, of_bias.total(), None, None
+
+
+class _Sum:
+    """A sum of matrix products in float32, as the gradient of a parameter where one is wanted."""
+
+    def __init__(self, parameter: Tensor | None, wanted: bool) -> None:
+        self._parameter = parameter if wanted else None
+        self._sum: Tensor | None = None
+
+    def add_product(self, left: Tensor, right: Tensor) -> None:
+        if self._parameter is not None:
+            self._sum = torch.mm(left, right) if self._sum is None else self._sum.addmm_(left, right)
+
+    def total(self) -> Tensor | None:
+        """In the parameter's shape and dtype; zeros where nothing was added."""
+        if self._parameter is None:
+            return None
+        if self._sum is None:
+            return torch.zeros_like(self._parameter)
+        return self._sum.view(self._parameter.shape).to(self._parameter.dtype)
 
 
 class _FrozenHead(torch.autograd.Function):
