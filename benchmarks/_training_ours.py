@@ -6,13 +6,14 @@ from typing import Any
 from _training_clock import StepClock
 from _training_terms import BETA, LORA_ALPHA, LORA_TARGETS, Result, Settings, Task, Tokens, digest_of, read_rows
 
+from trimtab.training.arguments import training_arguments
 from trimtab.training.callbacks import MetricsWriter
 from trimtab.training.data.batch import Batch
 from trimtab.training.models import LoraSettings
 from trimtab.training.networks import Policy
+from trimtab.training.preparing import Prepared, prepare
 from trimtab.training.reference import ReferenceLogps, reference_logps
 from trimtab.training.reports.metrics import MetricsFile
-from trimtab.training.run import Prepared, prepare, training_arguments
 from trimtab.training.settings import TrainSettings
 from trimtab.training.trainer import AlignmentTrainer
 from trimtab.training.workspace import METRICS

@@ -1,7 +1,7 @@
 """The result of a run: a Hugging Face directory that `trimtab serve` loads as it is."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ def manifest(folder: Path, settings: TrainSettings, kind: Artefact) -> Manifest:
         case "policy", None:
             return Manifest.of_policy(name)
         case "policy", _:
-            return Manifest.of_adapter(name, base=settings.model)
+            template = "chat_template.jinja" if settings.chat_template else None
+            return Manifest.of_adapter(name, base=settings.model, chat_template=template)
         case "aligner", lora if lora is not None:
             return Manifest.of_role_adapter("aligner", name, base=settings.model)
         case role, _:
@@ -60,10 +61,16 @@ def _save(network: Any, draft: Path, dtype: torch.dtype, end_ids: Iterable[int])
     if getattr(base, "generation_config", None) is not None and base.can_generate():
         base.generation_config.eos_token_id = sorted(end_ids)
     base.config.use_cache = True
-    state = {name: tensor.to(dtype) for name, tensor in network.state_dict().items()} if dtype != torch.float32 else None
+    state = None if dtype == torch.float32 else _cast(network.state_dict(), dtype)
     before, base.config.dtype = base.config.dtype, dtype
     network.save_pretrained(draft, state_dict=state)
     base.config.dtype = before
+
+
+def _cast(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The same in another dtype; tensors that share their memory share it afterwards."""
+    made: dict[int, torch.Tensor] = {}
+    return {name: made.setdefault(tensor.data_ptr(), tensor.to(dtype)) for name, tensor in state.items()}
 
 
 def data_hash(examples: Iterable[Example]) -> str:

@@ -44,6 +44,8 @@ def comparisons(
 
 def _pairs(examples: Sequence[Example], rows: RowSet) -> list[PairText] | None:
     by_line = {row.line: row for row in rows.rows}
+    if len(by_line) < len(rows.rows):
+        return None
     found = [_pair(by_line[example.line]) for example in examples if example.line in by_line]
     if len({example.line for example in examples}) != len(examples) or any(pair is None for pair in found):
         return None

@@ -49,7 +49,9 @@ def token_logprobs(
     chunk = chunk or slice_tokens(head.shape[0])
     frozen = not head.requires_grad and (bias is None or not bias.requires_grad)
     function = _FrozenHead if frozen and hidden.requires_grad and torch.is_grad_enabled() else _TrainedHead
-    result: Tensor = function.apply(hidden, head, targets, bias, form, chunk)
+    keeps = torch.is_grad_enabled() and 4 * len(hidden) * len(head) <= KEPT_BYTES
+    with torch.autocast(hidden.device.type, enabled=False):  # the head's dtype follows the hidden states, forward and backward
+        result: Tensor = function.apply(hidden, head, targets, bias, form, chunk, keeps)
     return result
 
 
@@ -86,10 +88,9 @@ def _slope(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tenso
 class _TrainedHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int, keeps: bool
     ) -> Tensor:
         picked, normalisers, kept, cast = [], [], [], head.to(hidden.dtype)
-        keeps = any(ctx.needs_input_grad) and 4 * len(hidden) * len(head) <= KEPT_BYTES
         for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
             logits = _logits(h, cast, bias, form)
             value, normaliser = _pick(logits, y)
@@ -119,7 +120,7 @@ class _TrainedHead(torch.autograd.Function):
             of_head.add_product(slope.t(), h.float())
             of_bias.add_product(slope.t(), slope.new_ones(len(y), 1))
             begin += len(y)
-        return of_hidden, of_head.total(), None, of_bias.total(), None, None
+        return of_hidden, of_head.total(), None, of_bias.total(), None, None, None
 
 
 class _Sum:
@@ -145,8 +146,9 @@ class _Sum:
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int, keeps: bool
     ) -> Tensor:
+        del keeps
         picked, slopes, cast = [], torch.zeros_like(hidden), head.to(hidden.dtype)
         begin = 0
         for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
@@ -162,7 +164,7 @@ class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (slopes,) = ctx.saved_tensors
-        return (slopes * gradient[:, None]).to(slopes.dtype), None, None, None, None, None
+        return (slopes * gradient[:, None]).to(slopes.dtype), None, None, None, None, None, None
 
 
 def sums(values: Tensor, response: Tensor, responses: int) -> Tensor:

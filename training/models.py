@@ -168,14 +168,23 @@ def _with_adapter(network: Any, head: Head, lora: LoraSettings) -> Any:
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) or "all-linear",
     )
-    return get_peft_model(network, config)
+    adapted = get_peft_model(network, config)
+    head_layer = bare(adapted).get_output_embeddings() if head == "language" else None
+    if hasattr(head_layer, "base_layer"):
+        raise ModelError("lora.targets names the model's head, which is read without adapters; leave it out")
+    return adapted
 
 
 def _quieten(network: Any) -> None:
     """No dropout but the adapter's: a comparison of two passes may not be noise."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.Dropout) and "lora_dropout" not in name:
+        if "lora_dropout" in name:
+            continue
+        if isinstance(module, nn.Dropout):
             module.p = 0.0
+        for attribute, value in list(vars(module).items()):
+            if "dropout" in attribute and isinstance(value, float):
+                setattr(module, attribute, 0.0)
     bare(network).config.use_cache = False
 
 
@@ -196,7 +205,7 @@ def fits(network: Any) -> bool:
 @torch.no_grad()
 def _reads_the_same(network: Any, vocabulary: int) -> bool:
     first, *rest = (tuple((7 * start + 3 * place) % vocabulary for place in range(9)) for start in (1, 2, 3))
-    batch = collate([Example(first, tuple(Branch(ids) for ids in rest))])
+    batch = collate([Example(first, tuple(Branch(ids) for ids in rest))]).to(network.device)
     training = network.training
     network.eval()
     try:

@@ -70,7 +70,8 @@ class Scorer(_Around):
     def _scalars(self, batch: Batch, places: Tensor) -> Tensor:
         base = bare(self.network)
         picked = hidden_states(base, batch).index_select(0, places)
-        scores: Tensor = base.score(picked.to(base.score.weight.dtype))
+        with torch.autocast(picked.device.type, enabled=False):
+            scores: Tensor = base.score(picked.to(base.score.weight.dtype))
         return scores[:, 0].float()
 
 
@@ -102,6 +103,8 @@ def _padded(body: Any, batch: Batch) -> Tensor:
 
     A causal row never sees what is right of it, so no mask is needed.
     """
+    if any(len(tree.branches) > 1 for tree in batch.trees):
+        raise TypeError("a network whose attention is its own reads no shared prompts: collate with share_prompts=False")
     sizes = [tree.tokens for tree in batch.trees]
     ids = nn.utils.rnn.pad_sequence(list(batch.ids.split(sizes)), batch_first=True)
     hidden = body(input_ids=ids, attention_mask=None, use_cache=False).last_hidden_state

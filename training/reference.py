@@ -6,9 +6,11 @@ sum is kept under a hash of its tokens. A file belongs to one set of weights: an
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -50,10 +52,12 @@ def key(example: Example, branch: Branch) -> bytes:
     return digest.digest()
 
 
-def fingerprint(module: nn.Module) -> str:
-    """The hash of a model's weights and of how they are computed."""
-    digest = hashlib.blake2b(VERSION, digest_size=16)
+def fingerprint(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
+    """The hash of a model's weights, a fresh adapter's left out, and of the dtype they are computed in."""
+    digest = hashlib.blake2b(VERSION + str(dtype).encode(), digest_size=16)
     for name, tensor in module.state_dict().items():
+        if ".lora_" in name:
+            continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -64,19 +68,23 @@ def reference_logps(
     examples: Sequence[Example],
     folder: Path,
     *,
+    dtype: torch.dtype = torch.float32,
     share_prompts: bool = True,
     recompute: bool = False,
     progress: Progress | None = None,
 ) -> ReferenceLogps:
     """The sums of all responses of some examples, from the cache where they stand there.
 
-    folder: where caches lie, one file a model. Raises OutputError where the file cannot be written or is no such file.
+    folder: where caches lie, one file a model and dtype. dtype: of the computation, the one that trains. Raises OutputError
+    where the file cannot be written or is no such file.
     """
-    file = folder / f"{fingerprint(policy)}.npz"
+    file = folder / f"{fingerprint(policy, dtype)}.npz"
     known = {} if recompute else _read(file)
     missing = [example for example in examples if any(key(example, b) not in known for b in example.branches)]
     if missing:
-        known |= _computed(policy, missing, share_prompts, progress)
+        device = next(policy.parameters()).device
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            known |= _computed(policy, missing, share_prompts, progress)
         _write(file, known)
     logger.info("reference: %d responses computed, %d examples from the cache", len(missing), len(examples) - len(missing))
     return ReferenceLogps(known)
@@ -120,17 +128,17 @@ def _read(file: Path) -> dict[bytes, float]:
     if not file.is_file():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             keys, values = stored["keys"], stored["values"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise OutputError(
-            f"the reference cache {str(file)!r} cannot be read ({error}); --recompute-ref makes it anew"
+            f"the reference cache {str(file)!r} cannot be read ({error}); --recompute-reference makes it anew"
         ) from error
     return {row.tobytes(): float(value) for row, value in zip(keys, values, strict=True)}
 
 
 def _write(file: Path, values: dict[bytes, float]) -> None:
-    draft = file.with_suffix(".draft.npz")
+    draft = file.with_suffix(f".{os.getpid()}.draft.npz")
     keys = np.frombuffer(b"".join(values), np.uint8).reshape(-1, 16)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trimtab.training.models import LoraSettings
 
@@ -44,7 +44,7 @@ class TrainSettings(BaseModel):
     """Peak learning rate; default by method, ten times as much with an adapter."""
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     """How it falls."""
-    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     """Share of the steps over which it rises."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's."""
@@ -90,3 +90,13 @@ class TrainSettings(BaseModel):
     """Compute them anew."""
     accelerate_config: Path | None = None
     """An FSDP or DeepSpeed settings file for transformers (JSON), e.g. one of `training/configs`."""
+
+    @model_validator(mode="after")
+    def _stopping_has_its_steps(self) -> "TrainSettings":
+        if self.early_stopping_patience is None:
+            return self
+        if self.eval_data is None or self.eval_steps is None:
+            raise ValueError("early_stopping_patience needs eval_data and eval_steps")
+        if self.save_steps is None or self.save_steps % self.eval_steps:
+            raise ValueError(f"early_stopping_patience needs save_steps, a multiple of eval_steps ({self.eval_steps})")
+        return self

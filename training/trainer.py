@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
@@ -27,8 +28,8 @@ from trimtab.training.order import Shares, at
 from trimtab.training.reference import ReferenceLogps
 
 logger = logging.getLogger(__name__)
-COMPLETE = "trainer_state.json"
-"""The file that a checkpoint gets last."""
+COMPLETE = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+"""Files without which a checkpoint is not whole."""
 
 
 class AlignmentTrainer(Trainer):
@@ -70,6 +71,7 @@ class AlignmentTrainer(Trainer):
         self._feed = feed
         self._collate = partial(collate, share_prompts=share_prompts)
         self._means = Means()
+        self._step_lines = ""
         self.evaluation: Evaluation | None = None
         """The last one."""
         self.model_accepts_loss_kwargs = True
@@ -108,6 +110,7 @@ class AlignmentTrainer(Trainer):
         if not batch_samples:
             self.control.should_training_stop = True
             return torch.zeros((), device=device)
+        self._step_lines = "; ".join(map(_lines, batch_samples))
         items = torch.stack([self.method.items(batch) for batch in batch_samples]).sum().to(device)
         total: Tensor = self.accelerator.gather(items.view(1)).sum() if self.args.world_size > 1 else items
         return total
@@ -137,7 +140,9 @@ class AlignmentTrainer(Trainer):
         """Raises Diverged before the optimizer sees a gradient that is not finite."""
         found = super()._get_grad_norm(model, grad_norm=grad_norm)
         if found is not None and not torch.isfinite(torch.as_tensor(found)):
-            raise Diverged(f"the gradient of step {self.state.global_step + 1} has length {float(found)}. {_ADVICE}")
+            raise Diverged(
+                f"the gradient of step {self.state.global_step + 1} has length {float(found)}; {self._step_lines}. {_ADVICE}"
+            )
         return found
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -181,8 +186,8 @@ class AlignmentTrainer(Trainer):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError) as error:
-            if not isinstance(error, OSError) and "write" not in str(error):
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "write" not in str(error):
                 raise
             if self.is_world_process_zero():
                 shutil.rmtree(folder, ignore_errors=True)
@@ -256,5 +261,5 @@ def load_weights(network: Any, folder: Path) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).is_file()]
+    found = [path for path in folder.glob("checkpoint-*") if all((path / name).is_file() for name in COMPLETE)]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

@@ -55,11 +55,12 @@ def test_other_weights_have_another_file(llama: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.npz"))) == 2
 
 
-def test_a_broken_file_is_named(llama: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", [b"no such thing", b"PK\x03\x04 cut off"])
+def test_a_broken_file_is_named(broken: bytes, llama: Path, tmp_path: Path) -> None:
     module = policy(llama)
     file = tmp_path / f"{fingerprint(module)}.npz"
-    file.write_bytes(b"no such thing")
-    with pytest.raises(OutputError, match="--recompute-ref"):
+    file.write_bytes(broken)
+    with pytest.raises(OutputError, match="--recompute-reference"):
         reference_logps(module, EXAMPLES, tmp_path)
 
 

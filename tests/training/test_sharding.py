@@ -11,8 +11,8 @@ from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from transformers import TrainingArguments
 from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
+from trimtab.training.arguments import training_arguments
 from trimtab.training.errors import ConfigInvalid
-from trimtab.training.run import training_arguments
 from trimtab.training.settings import TrainSettings
 from trimtab.training.sharding import CONFIGS, sharding_arguments
 

@@ -37,6 +37,13 @@ class RowSet:
     bad: tuple[BadRow, ...] = ()
     """Lines that were left out, in order."""
 
+    def by_line(self) -> dict[int, Row]:
+        """The rows by their lines. Raises DataError where rows of several files have the same."""
+        found = {row.line: row for row in self.rows}
+        if len(found) < len(self.rows):
+            raise DataError("rows of several files have the same line numbers; put them into one file")
+        return found
+
 
 def read_rows(source: str | Path, *, split: str = "train", max_bad_rows: int = 0) -> RowSet:
     """The rows of a JSONL or Parquet file, a folder, a saved data set or a data set of the hub.

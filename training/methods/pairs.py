@@ -40,6 +40,20 @@ class _Pairs(MethodConfig):
         """Pairs."""
         return (Phase(Pair()),)
 
+    @property
+    def honours_preference(self) -> bool:
+        """Whether a label that is not sure counts for less."""
+        return False
+
+    def prepare(self, examples: Sequence[Example], max_length: int) -> Sequence[Example]:
+        """As they are. Raises DataError for labels that the method would take for sure."""
+        del max_length
+        unsure = next((example for example in examples if example.preference != 1.0), None)
+        if unsure is not None and not self.honours_preference:
+            told = f"line {unsure.line}: its preference is {unsure.preference:g}, and this method takes every label for sure"
+            raise DataError(f"{told}; dpo in its plain form, cpl and reward do not")
+        return examples
+
     def ordering(self, scored: Scored) -> Tensor | None:
         """(R,)"""
         return scored.logps
@@ -79,6 +93,11 @@ class DpoConfig(_WithReference):
     """Share of labels that are wrong (conservative, robust)."""
     sft_weight: float = Field(default=0.0, ge=0)
     """Weight of the chosen answer's token-mean negative log-likelihood: keeps it from falling with the rejected one."""
+
+    @property
+    def honours_preference(self) -> bool:
+        """The plain form does."""
+        return self.form == "plain"
 
     @model_validator(mode="after")
     def _smoothing_has_a_form(self) -> "DpoConfig":
@@ -215,6 +234,11 @@ class CplConfig(_Pairs):
     """Weight of the rejected side; below 1 it keeps unseen answers unlikely."""
     reference: Literal["none", "initial"] = "none"
     """Whether log-probabilities are taken against the model as it came."""
+
+    @property
+    def honours_preference(self) -> bool:
+        """It does."""
+        return True
 
     @property
     def needs_reference(self) -> bool:

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from trimtab.training.data.batch import Batch
 from trimtab.training.data.editing import Edited, Identity, SecondThoughts
+from trimtab.training.data.examples import Example
 from trimtab.training.data.hindsight import Hindsight
 from trimtab.training.data.views import Demo, Unpaired
 from trimtab.training.data.views import Scored as ScoredView
+from trimtab.training.errors import DataError
 from trimtab.training.losses import reward_weighted, safe_align
 from trimtab.training.methods.base import Artefact, MethodConfig, Phase, Scored
 
@@ -52,7 +54,7 @@ class SftConfig(_Likelihood):
 
 
 class CohConfig(_Likelihood):
-    """Learns better and worse answers behind words that say which is which; served, it is given the good words.
+    """Learns better and worse answers behind words that say which is which; asked, it is given the good words.
 
     Source: Liu et al. 2023 (Chain of Hindsight), arXiv 2302.02676, section 3. Deviation: no pre-training text in the mix and no
     masking of past tokens; markers are this project's own words.
@@ -111,6 +113,15 @@ class RewardWeightedConfig(MethodConfig):
     def phases(self) -> Sequence[Phase]:
         """Answers with scores in [0, 1]."""
         return (Phase(ScoredView()),)
+
+    def prepare(self, examples: Sequence[Example], max_length: int) -> Sequence[Example]:
+        """As they are. Raises DataError for a score that is no weight."""
+        del max_length
+        for example in examples:
+            score = example.branches[0].score
+            if score is None or not 0.0 <= score <= 1.0:
+                raise DataError(f"line {example.line}: reward_weighted takes scores from 0 to 1, not {score}")
+        return examples
 
     def losses(self, scored: Scored) -> Tensor:
         """(G,)"""

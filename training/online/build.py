@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from trimtab.training.attention import NAME
 from trimtab.training.data.example_sets import examples
 from trimtab.training.data.examples import Example
 from trimtab.training.data.readers import RowSet
@@ -17,7 +18,7 @@ from trimtab.training.errors import ConfigInvalid, DataError
 from trimtab.training.feed import Feed
 from trimtab.training.methods.online import OnlineMethod, PolicyGradientConfig, PpoConfig, RestConfig
 from trimtab.training.models import Loaded
-from trimtab.training.networks import Policy
+from trimtab.training.networks import Policy, Scorer, bare
 from trimtab.training.online.actor import Actor, AdapterValues, reference_of
 from trimtab.training.online.critic import value_copy
 from trimtab.training.online.held_out import HeldOut
@@ -87,9 +88,14 @@ def online_run(
     reference = reference_of(loaded.module, method.temperature)
     values, entropy = _values(settings, method, loaded, tell), method.entropy_bonus > 0
     actor = Actor(loaded.module, temperature=method.temperature, values=values, entropy=entropy)
-    reader = Reader(actor, reference, settings.batch_size, settings.share_prompts and loaded.shares_prompts, bfloat16)
+    shares = settings.share_prompts and loaded.shares_prompts and _critic_shares(values)
+    reader = Reader(actor, reference, settings.batch_size, shares, bfloat16)
     feed = PolicyGradientFeed(method, order, sampler, reader, sizes, held_out=held_out, tell=tell)
     return OnlineRun(actor, feed, pusher)
+
+
+def _critic_shares(values: nn.Module | None) -> bool:
+    return not isinstance(values, Scorer) or bare(values.network).config._attn_implementation == NAME
 
 
 def _check(settings: TrainSettings, method: OnlineMethod, processes: int) -> None:
@@ -132,7 +138,7 @@ def _prompts(
 
 
 def _asked(prompts: Sequence[Example], rows: RowSet, demonstrations: Mapping[int, Example]) -> list[Prompt]:
-    turns = {row.line: _turns(row) for row in rows.rows}
+    turns = {line: _turns(row) for line, row in rows.by_line().items()}
     return [Prompt(one.prompt, turns[one.line], one.line, demonstrations.get(one.line)) for one in prompts]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from trimtab.training.errors import OutputError
@@ -45,7 +46,7 @@ def write_weights(network: Any, directory: Path) -> None:
         directory.mkdir(parents=True)
         with _no_bar():
             base.save_pretrained(directory, state_dict=merged(network) if base is not network else None)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OutputError(f"the policy's weights cannot be written to {str(directory)!r}: {error}") from error
 
 

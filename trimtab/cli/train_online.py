@@ -8,12 +8,13 @@ from trimtab.artifacts import resolve
 from trimtab.cli.remote_rollouts import RemotePolicy
 from trimtab.cli.rollouts import LocalPolicy, LocalRewards
 from trimtab.server.settings import TransformersConfig
+from trimtab.training.arguments import training_arguments
 from trimtab.training.data.examples import Branch, Example
 from trimtab.training.errors import ConfigInvalid
 from trimtab.training.methods.catalogue import method
 from trimtab.training.methods.online import OnlineConfig, OnlineMethod
 from trimtab.training.online.parts import OnlineParts
-from trimtab.training.run import Prepared, training_arguments
+from trimtab.training.preparing import Prepared
 from trimtab.training.settings import TrainSettings
 
 

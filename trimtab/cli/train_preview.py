@@ -8,18 +8,19 @@ import yaml
 from rich.text import Text
 
 from trimtab.cli.train_online import answered, rollouts_told
+from trimtab.training.arguments import training_arguments
 from trimtab.training.data.examples import Branch, Example
 from trimtab.training.methods.base import Method
 from trimtab.training.methods.catalogue import PRESETS
 from trimtab.training.methods.online import OnlineConfig, PpoConfig
 from trimtab.training.networks import Scorer, bare
+from trimtab.training.preparing import Prepared, prepare
 from trimtab.training.reports.preview import (
     MemoryEstimate,
     checkpointed_memory_estimate,
     memory_estimate,
     render_example,
 )
-from trimtab.training.run import Prepared, prepare, training_arguments
 from trimtab.training.settings import TrainSettings
 
 Part = Text | str
