@@ -89,12 +89,13 @@ def _of_tree(
 ) -> Tensor:
     if window is not None and tree.prompt + max(tree.branches, default=0) > window:
         mask = _within_window(tree, window, query.device)
-    dense = mask is not None and mask.dtype == torch.float32
-    if mask is not None and dense and query.dtype == torch.float32 and not dropout:
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        whole: Tensor = _Dense.apply(query, key, value, mask, scale)
-        return whole
-    return _attention(query, key, value, mask, scaling, dropout)
+    if mask is None or mask.dtype == torch.bool:
+        return _attention(query, key, value, mask, scaling, dropout)
+    if dropout or torch.is_autocast_enabled("cpu") or query.dtype != torch.float32:
+        return _attention(query, key, value, mask == 0, scaling, dropout)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    whole: Tensor = _Dense.apply(query, key, value, mask, scale)
+    return whole
 
 
 class _Dense(torch.autograd.Function):

@@ -160,6 +160,9 @@ def _with_adapter(network: Any, head: Head, lora: LoraSettings) -> Any:
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:
         raise ModelError("LoRA needs the package peft: pip install 'trimtab[train]'") from error
+    own = network.get_output_embeddings()
+    if any(module is own and name.rpartition(".")[2] in lora.targets for name, module in network.named_modules()):
+        raise ModelError("lora.targets names the model's head, which is read without adapters; leave it out")
     task = TaskType.CAUSAL_LM if head == "language" else TaskType.SEQ_CLS
     config = LoraConfig(
         task_type=task,
@@ -168,11 +171,7 @@ def _with_adapter(network: Any, head: Head, lora: LoraSettings) -> Any:
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) or "all-linear",
     )
-    adapted = get_peft_model(network, config)
-    head_layer = bare(adapted).get_output_embeddings() if head == "language" else None
-    if hasattr(head_layer, "base_layer"):
-        raise ModelError("lora.targets names the model's head, which is read without adapters; leave it out")
-    return adapted
+    return get_peft_model(network, config)
 
 
 def _quieten(network: Any) -> None:

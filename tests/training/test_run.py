@@ -192,7 +192,72 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rows(llama: Path, pairs: P
     assert all(math.isfinite(row.get("loss", 0.0)) for row in state["log_history"])
 
 
+def test_bfloat16_starts_at_the_reference(llama: Path, pairs: Path, tmp_path: Path) -> None:
+    """Policy and reference are computed in the same arithmetic, so the first margin is 0 within float32's rounding."""
+    result = run(llama, pairs, tmp_path / "run", dtype="bfloat16", eval_data=str(pairs))
+    assert losses(result.folder)[0] == pytest.approx(math.log(2), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sft", "reward"])
+def test_bfloat16_is_near_float32(kind: str, llama: Path, pairs: Path, tmp_path: Path) -> None:
+    runs = [losses(run(llama, pairs, tmp_path / dtype, method=kind, dtype=dtype).folder) for dtype in ("bfloat16", "float32")]
+    assert runs[0] == pytest.approx(runs[1], rel=2e-2)
+
+
+def test_half_the_precision_is_half_the_file(llama: Path, pairs: Path, tmp_path: Path) -> None:
+    sizes = [
+        (run(llama, pairs, tmp_path / dtype, save_dtype=dtype).folder / "model.safetensors").stat().st_size
+        for dtype in ("bfloat16", "float32")
+    ]
+    assert sizes[0] / sizes[1] == pytest.approx(0.5, abs=0.05)
+
+
+class TestResume:
+    def test_other_settings_are_another_run(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
+        self._cut(llama, pairs, tmp_path / "run")
+        with pytest.raises(OutputError, match=r"lr was 0\.001, is 0\.01"):
+            run(llama, pairs, tmp_path / "run", resume=True, max_steps=4, save_steps=1, lr=1e-2)
+
+    def test_a_finished_run_is_not_run_again(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
+        run(llama, pairs, tmp_path / "run")
+        with pytest.raises(OutputError, match="is finished"):
+            run(llama, pairs, tmp_path / "run", resume=True)
+
+    def test_a_checkpoint_without_its_optimizer_is_passed_over(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
+        folder = self._cut(llama, pairs, tmp_path / "run")
+        (folder / "checkpoints" / "checkpoint-2" / "optimizer.pt").unlink()
+        assert (last_checkpoint(folder / "checkpoints") or Path()).name == "checkpoint-1"
+        assert run(llama, pairs, folder, resume=True, max_steps=4, save_steps=1).steps == 4
+
+    def _cut(self, llama: Path, pairs: Path, folder: Path) -> Path:
+        told = settings(llama, pairs, folder, max_steps=4, save_steps=1)
+        with pytest.raises(_Killed):
+            train(told, tell=quiet, callbacks=[_KillsAt(3)])
+        return folder
+
+
 class TestBadInput:
+    @pytest.mark.parametrize("kind", ["ipo", "slic", "orpo", "simpo"])
+    def test_a_label_that_is_not_sure(self, kind: str, llama: Path, tmp_path: Path) -> None:
+        data = tmp_path / "rows.jsonl"
+        data.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c", "preference": 0.7}) + "\n")
+        with pytest.raises(DataError, match=r"line 1: its preference is 0\.7"):
+            run(llama, data, tmp_path / "run", method=kind)
+
+    def test_a_reward_that_is_no_weight(self, llama: Path, tmp_path: Path) -> None:
+        data = tmp_path / "rows.jsonl"
+        data.write_text(json.dumps({"prompt": "a", "responses": [{"content": "b", "score": -3.0}]}) + "\n")
+        with pytest.raises(DataError, match=r"line 1: .* not -3\.0"):
+            run(llama, data, tmp_path / "run", method="reward_weighted")
+
+    def test_early_stopping_without_its_steps(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="eval_steps"):
+            settings(llama, pairs, tmp_path / "run", early_stopping_patience=2)
+
+    def test_an_adapter_on_the_head(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="head"):
+            run(llama, pairs, tmp_path / "run", lora=LoraSettings(r=2, targets=("lm_head",)))
+
     def test_output_in_use_or_not_empty(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
         folder = tmp_path / "run"
         folder.mkdir()
