@@ -30,7 +30,7 @@ FORMS: Mapping[frozenset[str], tuple[str, tuple[Record, Record]]] = {
                     {"content": "An apple.", "score": 0.9, "label": True},
                     {"content": "A chair.", "score": 0.2, "label": False},
                 ],
-                "pref": [{"a": 0, "b": 1, "p": 0.8}],
+                "pref": [{"a": 0, "b": 1, "p": 1.0}],
             },
             {
                 "prompt": HELLO,
@@ -54,7 +54,7 @@ FORMS: Mapping[frozenset[str], tuple[str, tuple[Record, Record]]] = {
     ),
     frozenset({"chosen", "rejected"}): (
         "A pair. The prompt is a column, or what both begin with (turns, or HH's dialogue strings). `margin`, `preference` "
-        "(the probability that `chosen` is better), `scores`.",
+        "(the probability that `chosen` is better; below 1 it is for plain `dpo`, `cpl` and `reward`), `scores`.",
         (
             {"prompt": FRUIT, "chosen": "An apple.", "rejected": "A chair."},
             {"prompt": HELLO, "chosen": "Hello!", "rejected": "No."},
