@@ -374,7 +374,7 @@ trimtab serve runs/dpo
 
 RUNNING = """## A run
 
-Flag > environment (`TRIMTAB_TRAIN_` and the flag's name) > file (`--config run.yaml`, the same keys) > default. An
+Flag > environment (`TRIMTAB_TRAIN_` and the flag's name) > file (`--config run.yaml`, the same keys; `lima.yaml`, which ships, holds those of LIMA) > default. An
 unknown key is an error. What `--dry-run` prints first is such a file, with everything that the method chose. Relative
 paths start from the working directory.
 

@@ -26,7 +26,7 @@ def training_arguments(settings: TrainSettings) -> TrainingArguments:
         gradient_accumulation_steps=settings.grad_accum,
         num_train_epochs=1,
         learning_rate=lr,
-        lr_scheduler_type=settings.scheduler,
+        **_schedule(settings),
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
@@ -56,6 +56,13 @@ def training_arguments(settings: TrainSettings) -> TrainingArguments:
     # Several GPUs are used through a launcher, a process each; Trainer would otherwise copy the model within this process.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _schedule(settings: TrainSettings) -> dict[str, Any]:
+    """A line that ends above 0 is the library's polynomial of the first degree."""
+    if settings.lr_end is None:
+        return {"lr_scheduler_type": settings.scheduler}
+    return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": settings.lr_end, "power": 1.0}}
 
 
 def _parallel(settings: TrainSettings) -> dict[str, Any]:

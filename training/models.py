@@ -92,6 +92,22 @@ def load(
     return Loaded(module, tokenizer, path, bare(network).config._attn_implementation == NAME)
 
 
+def check_ends(loaded: Loaded, end_ids: frozenset[int]) -> None:
+    """Raise ModelError where an engine on the model as it came would not stop where answers are trained to end.
+
+    It matters where the model's own generation config stays: under an adapter, and for samples of the run itself.
+    """
+    told = getattr(bare(loaded.network), "generation_config", None)
+    own = getattr(told, "eos_token_id", None)
+    stops = {loaded.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
+    if not end_ids <= stops:
+        names = ", ".join(loaded.tokenizer.convert_ids_to_tokens(sorted(end_ids - stops)))
+        raise ModelError(
+            f"answers end with {names}, which {str(loaded.source)!r} does not name as an end (eos_token_id of its "
+            "generation_config.json): it would go on; add it there, or train the full weights"
+        )
+
+
 def _tokenizer(path: Path, chat_template: str | None) -> Any:
     from transformers import AutoTokenizer
 

@@ -16,7 +16,7 @@ from trimtab.training.data.templates import RowTokenizer
 from trimtab.training.methods.base import Method
 from trimtab.training.methods.catalogue import PRESETS, method
 from trimtab.training.methods.online import OnlineMethod, prompts_needed
-from trimtab.training.models import Loaded, load
+from trimtab.training.models import Loaded, check_ends, load
 from trimtab.training.order import Stretch, ordered
 from trimtab.training.settings import TrainSettings
 
@@ -52,6 +52,8 @@ def prepare(settings: TrainSettings, processes: int = 1, *, tell: Tell = print) 
         accept_licences=settings.accept_licences,
     )
     tokenizer = RowTokenizer(loaded.tokenizer)
+    if chosen.head == "language" and (settings.lora is not None or isinstance(chosen, OnlineMethod)):
+        check_ends(loaded, tokenizer.end_ids)
     stretches, sets = _stretches(chosen, rows, tokenizer, settings)
     held_out = _held_out(chosen, held_out_rows, tokenizer, settings, tell)
     for told in sets:

@@ -44,6 +44,8 @@ class TrainSettings(BaseModel):
     """Peak learning rate; default by method, ten times as much with an adapter."""
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     """How it falls."""
+    lr_end: float | None = Field(default=None, ge=0)
+    """Where a linear fall ends; default 0."""
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     """Share of the steps over which it rises."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -90,6 +92,14 @@ class TrainSettings(BaseModel):
     """Compute them anew."""
     accelerate_config: Path | None = None
     """An FSDP or DeepSpeed settings file for transformers (JSON), e.g. one of `training/configs`."""
+
+    @model_validator(mode="after")
+    def _only_a_line_ends_somewhere(self) -> "TrainSettings":
+        if self.lr_end is not None and self.scheduler != "linear":
+            raise ValueError(f"lr_end is for the scheduler linear, not {self.scheduler}")
+        if self.lr_end is not None and self.lr is not None and self.lr_end > self.lr:
+            raise ValueError(f"lr_end {self.lr_end:g} is above lr {self.lr:g}")
+        return self
 
     @model_validator(mode="after")
     def _stopping_has_its_steps(self) -> "TrainSettings":

@@ -27,6 +27,7 @@ from trimtab.training.data.examples import Branch, Example
 from trimtab.training.methods.catalogue import PRESETS
 from trimtab.training.methods.online import ONLINE
 from trimtab.training.models import LoraSettings
+from trimtab.training.reports.metrics import read_metrics
 from trimtab.training.settings import TrainSettings
 from trimtab.training.sharding import CONFIGS
 from trimtab.training.workspace import LOCK
@@ -387,3 +388,11 @@ def test_a_server_that_is_not_there_is_told(model: Path, reward: Path, prompts: 
 def test_a_model_that_is_not_there_is_named(pairs: Path, tmp_path: Path) -> None:
     words = ("--data", pairs, "--output", tmp_path / "out", "--dry-run")
     assert "nowhere.gguf" in failed(2, "dpo", "--model", tmp_path / "nowhere.gguf", *words)
+
+
+def test_lima_ships_as_a_file(model: Path, answers: Path, tmp_path: Path) -> None:
+    """Its rate falls from 1e-5 to 1e-6: 15 passes over 3 rows in steps of 32 are 2 steps, the second half way down."""
+    told = trained("--config", "lima.yaml", "--model", model, "--data", answers, "--output", tmp_path / "run")
+    assert told.exit_code == 0, told.output
+    rates = [row["learning_rate"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "learning_rate" in row]
+    assert rates == pytest.approx([1e-5, 5.5e-6])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,19 @@ class TestBadInput:
     def test_early_stopping_without_its_steps(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="eval_steps"):
             settings(llama, pairs, tmp_path / "run", early_stopping_patience=2)
+
+    def test_an_end_that_the_base_does_not_stop_at(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
+        """Under an adapter the base's own generation config is served; with full weights the run writes its own."""
+        base = tmp_path / "base"
+        shutil.copytree(llama, base)
+        (base / "generation_config.json").unlink()
+        for name, changes in (("config.json", {"eos_token_id": 0}), ("tokenizer_config.json", {"eos_token": "<|pad|>"})):
+            told = json.loads((base / name).read_text())
+            (base / name).write_text(json.dumps({**told, **changes}))
+        with pytest.raises(ModelError, match=r"<\|im_end\|>.*generation_config"):
+            run(base, pairs, tmp_path / "run", lora=LoraSettings(r=2))
+        full = run(base, pairs, tmp_path / "full")
+        assert json.loads((full.folder / "generation_config.json").read_text())["eos_token_id"] == [0, 2]
 
     def test_an_adapter_on_the_head(self, llama: Path, pairs: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="head"):

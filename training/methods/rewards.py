@@ -33,7 +33,7 @@ class _Scalar(MethodConfig):
 
     def metrics(self, scored: Scored) -> dict[str, Tensor]:
         """Their level, which drifts where nothing holds it."""
-        return {"reward": scored.rewards.detach()}
+        return {"level": scored.rewards.detach()}
 
 
 class RewardConfig(_Scalar):

@@ -40,6 +40,7 @@ def train(
     grad_accum: options.GradAccum = None,
     lr: options.Lr = None,
     scheduler: options.Scheduler = None,
+    lr_end: options.LrEnd = None,
     warmup_ratio: options.WarmupRatio = None,
     weight_decay: options.WeightDecay = None,
     adam_beta2: options.AdamBeta2 = None,

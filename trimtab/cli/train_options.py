@@ -57,7 +57,9 @@ def _option(
 
 
 MethodName = Annotated[str | None, typer.Argument(metavar="METHOD", help=f"One of: {', '.join(METHODS)}.")]
-Config = Annotated[Path | None, _option(RUN, "YAML file with the same keys as the flags.", metavar="FILE")]
+Config = Annotated[
+    Path | None, _option(RUN, "YAML file with the same keys as the flags; lima.yaml ships with Trimtab.", metavar="FILE")
+]
 Parameters = Annotated[
     list[str] | None,
     _option(
@@ -123,6 +125,7 @@ Lr = Annotated[
 Scheduler = Annotated[
     Literal["linear", "cosine", "constant", "constant_with_warmup"] | None, _option(LOOP, "How it falls.", default="linear")
 ]
+LrEnd = Annotated[float | None, _option(LOOP, "Where a linear fall ends; default 0.", metavar="X")]
 WarmupRatio = Annotated[float | None, _option(LOOP, "Share of the steps over which it rises.", metavar="X", default="0.03")]
 WeightDecay = Annotated[float | None, _option(LOOP, "AdamW's.", metavar="X", default="0.0")]
 AdamBeta2 = Annotated[float | None, _option(LOOP, "AdamW's second moment.", metavar="X", default="0.999")]

@@ -23,6 +23,7 @@ def settings_of(given: Mapping[str, Any], config: Path | None) -> "TrainSettings
     given: flags by the name of their key; those of the adapter begin with `lora_`; None where nothing was written. Raises
     typer.BadParameter for flags and ConfigFileError for keys that make no sense.
     """
+    config = None if config is None else _shipped(config)
     flags = overrides(given)
     if (name := flags.get("method")) is not None:
         check_method(name)
@@ -40,12 +41,15 @@ def settings_of(given: Mapping[str, Any], config: Path | None) -> "TrainSettings
 
 def _with_shipped(settings: "TrainSettings") -> "TrainSettings":
     """The settings where a sharding file that is not there by its name is the one that ships under it."""
+    file = settings.accelerate_config
+    return settings if file is None else settings.model_copy(update={"accelerate_config": _shipped(file)})
+
+
+def _shipped(file: Path) -> Path:
+    """The file, or where there is none of its name the one that ships under it."""
     from trimtab.training.sharding import CONFIGS
 
-    file = settings.accelerate_config
-    if file is None or file.exists() or not (CONFIGS / file).is_file():
-        return settings
-    return settings.model_copy(update={"accelerate_config": CONFIGS / file})
+    return CONFIGS / file if not file.exists() and (CONFIGS / file).is_file() else file
 
 
 def overrides(given: Mapping[str, Any]) -> dict[str, Any]:
