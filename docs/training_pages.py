@@ -374,9 +374,9 @@ trimtab serve runs/dpo
 
 RUNNING = """## A run
 
-Flag > environment (`TRIMTAB_TRAIN_` and the flag's name) > file (`--config run.yaml`, the same keys; `lima.yaml`, which ships, holds those of LIMA) > default. An
+Flag > environment (`TRIMTAB_TRAIN_` and the flag's name) > file (`--config run.yaml`, the same keys) > default. An
 unknown key is an error. What `--dry-run` prints first is such a file, with everything that the method chose. Relative
-paths start from the working directory.
+paths start from the working directory. `--config lima.yaml`, which ships, holds how LIMA was trained.
 
 The output directory holds the weights as safetensors, the tokenizer with its template, a generation config with the end
 tokens, `trimtab.yaml` (how it is served), `training.json` (how it was made), `metrics.jsonl`, `report.html` and
