@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -170,10 +170,6 @@ class MethodConfig(BaseModel):
         """None but the loss."""
         del scored
         return {}
-
-    def with_fields(self, **changes: object) -> Self:
-        """The same with other parameters, checked."""
-        return type(self).model_validate({**self.model_dump(), **changes})
 
 
 def margins(values: Tensor, batch: Batch) -> Tensor:

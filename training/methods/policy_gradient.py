@@ -83,7 +83,7 @@ class PolicyGradientConfig(OnlineConfig):
 
     def credit(self, judged: Judged) -> Credit:
         """What the tokens of a rollout were worth."""
-        raise NotImplementedError
+        raise NotImplementedError  # each method says it; this class holds what they share and is no method
 
     def penalty(self, old: Tensor, reference: Tensor, beta: float) -> Tensor:
         """What each token costs where the KL term is part of the reward, any shape."""

@@ -5,13 +5,12 @@ Pure functions over numbers, one a sign; each answers with a `Sign` or with None
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import StatisticsError, correlation, fmean, stdev
 from typing import Literal
 
 from trimtab.training.errors import DataError
-from trimtab.training.reports.metrics import Metrics, rows_with, series
 
 Kind = Literal["length_drift", "kl_beyond_cap", "kl_without_reward", "eos_collapse", "entropy_collapse"]
 
@@ -55,14 +54,6 @@ def signs(course: Course, *, kl_cap: float = math.inf) -> tuple[Sign, ...]:
         entropy_collapse(course.entropy),
     )
     return tuple(sign for sign in found if sign is not None)
-
-
-def course_of(rows: Iterable[Metrics]) -> Course:
-    """The course told by the rows of a metrics file that have a reward and a finite value of every other series in the run."""
-    online = rows_with(rows, "reward")
-    present = [name for name in SERIES if rows_with(online, name)]
-    whole = rows_with(online, *present)
-    return Course(**{name: series(whole, name)[1] for name in present})
 
 
 def length_drift(

@@ -55,7 +55,7 @@ class Runtime:
         await self.engine.pause_generation(mode="wait")
         try:
             await self._read(directory)
-        except Exception:
+        except Exception:  # whatever failed, the engine may hold half of the new weights
             await self._read(instead)
             raise
         finally:

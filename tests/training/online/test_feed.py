@@ -38,7 +38,7 @@ class TestReading:
     @pytest.mark.parametrize("temperature", [1.0, 0.7])
     def test_ratio_before_an_update_is_one(self, temperature: float, tmp_path: Path) -> None:
         """In every minibatch of every pass, at the sampling temperature; the KL is 0 as long as nothing moved."""
-        run = toy(PPO.with_fields(temperature=temperature), share_of_a, tmp_path, steps=4)
+        run = toy(PPO.model_copy(update={"temperature": temperature}), share_of_a, tmp_path, steps=4)
         for batch in first_batches(run, 4):
             assert batch.online is not None
             read = run.module(batch)
@@ -108,12 +108,12 @@ class TestWarnings:
 class TestKl:
     def test_beta_is_steered(self, tmp_path: Path) -> None:
         """Far below the target each rollout of 16 answers lowers beta by 1 - .2 x 16 / 32."""
-        method = RLOO.with_fields(kl_target=1e6, kl_horizon=32, beta=1.0)
+        method = RLOO.model_copy(update={"kl_target": 1e6, "kl_horizon": 32, "beta": 1.0})
         run = toy(method, share_of_a, tmp_path, steps=6, lr=1e-5).train()
         assert logged(run, "beta") == pytest.approx([1.0, 0.9, 0.81])
 
     def test_beyond_the_cap_the_last_good_weights_return(self, tmp_path: Path) -> None:
-        method = RLOO.with_fields(kl_cap=0.05, beta=0.0)
+        method = RLOO.model_copy(update={"kl_cap": 0.05, "beta": 0.0})
         run = toy(method, share_of_a, tmp_path, steps=40, lr=3e-2)
         good: list[Tensor] = []
         passes = run.feed._guard.passes
@@ -133,7 +133,7 @@ class TestKl:
 
     def test_a_heavy_kl_keeps_the_reference(self, tmp_path: Path) -> None:
         free, held = (
-            toy(RLOO.with_fields(beta=beta), share_of_a, tmp_path / str(beta), steps=12, lr=1e-2).train()
+            toy(RLOO.model_copy(update={"beta": beta}), share_of_a, tmp_path / str(beta), steps=12, lr=1e-2).train()
             for beta in (0.0, 20.0)
         )
         assert logged(held, "kl")[-1] < 0.25 * logged(free, "kl")[-1]
@@ -166,7 +166,9 @@ class TestCheckpoints:
         assert found == ["checkpoint-12", "checkpoint-4", "checkpoint-8"]
         assert run.trainer.state.global_step == 12
 
-    @pytest.mark.parametrize("method", [PPO.with_fields(kl_target=0.1, kl_horizon=50, whiten_scores=True), RLOO])
+    @pytest.mark.parametrize(
+        "method", [PPO.model_copy(update={"kl_target": 0.1, "kl_horizon": 50, "whiten_scores": True}), RLOO]
+    )
     def test_resumed_equals_uninterrupted(self, method: Any, tmp_path: Path) -> None:
         """Losses, rewards, steered betas and final weights, the value model's too."""
         given: dict[str, Any] = {"steps": 12, "lr": 1e-2, "save_strategy": "steps", "save_steps": 4}

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from trimtab.training.errors import DataError
 from trimtab.training.reports.hacking import (
     Course,
-    course_of,
     entropy_collapse,
     eos_collapse,
     kl_beyond_cap,
@@ -15,7 +14,6 @@ from trimtab.training.reports.hacking import (
     length_drift,
     signs,
 )
-from trimtab.training.reports.metrics import Scalar
 
 
 def line(start: float, end: float, *, noise: float = 0.0, n: int = 60, seed: int = 0) -> list[float]:
@@ -111,9 +109,3 @@ def test_all_signs_of_a_run_gone_wrong() -> None:
 def test_series_of_other_steps_are_refused() -> None:
     with pytest.raises(DataError, match="60 and 59"):
         length_drift(line(0, 1), line(60, 90, n=59))
-
-
-def test_the_course_of_a_metrics_file() -> None:
-    rows: list[dict[str, Scalar]] = [{"step": 1, "reward": 0.5, "kl": 1.0}, {"step": 1, "eval_loss": 1.0, "kl": 9.0}]
-    torn: list[dict[str, Scalar]] = [{"step": 2, "reward": 0.6, "kl": None}, {"step": 3, "reward": 0.7, "kl": 2.0}]
-    assert course_of([*rows, *torn]) == Course(reward=[0.5, 0.7], kl=[1.0, 2.0])
