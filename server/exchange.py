@@ -33,6 +33,8 @@ class Inbound:
     """Value of the header x-alignment-strategy."""
     arrived: float = field(default_factory=time.monotonic)
     """When it came, on `time.monotonic()`; deadlines run from here, so that a wait for a turn counts."""
+    priority: int = 0
+    """Engines run lower numbers first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,9 @@ class Service:
         if model.adapter is not None:
             clean["model"] = model.adapter
         salt = None if principal.name == "anonymous" else principal.name
-        return Plan(model, selection, clean, params, Call(inbound.request_id, "policy", 0, salt), inbound.arrived)
+        return Plan(
+            model, selection, clean, params, Call(inbound.request_id, "policy", inbound.priority, salt), inbound.arrived
+        )
 
     def _check_pipeline(self, selection: Selection, model: ServedModel, params: Params, endpoint: str) -> None:
         """Raise where the pipeline cannot run here, may not run here, or could cost too much.
@@ -295,6 +297,7 @@ class Service:
             trace=trace,
             step=Step("pipeline", "pipeline"),
             seed=plan.params.seed if plan.params.seed is not None else secrets.randbits(31),
+            priority=plan.call.priority,
             cache_salt=plan.call.cache_salt,
             corpora=self.corpora,
             encoder=self.corpora.encoder if self.corpora else None,

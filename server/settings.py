@@ -275,6 +275,30 @@ class HttpConfig(_Section):
         return self.uds is not None or is_loopback(self.host)
 
 
+class JobsConfig(_Section):
+    """Files and batches."""
+
+    database: SecretStr | None = None
+    """URL of a PostgreSQL database (extra `postgres`); default an SQLite file in `data_dir`. The files themselves lie in
+    `data_dir`, which servers that share a database share too."""
+    concurrency: int = Field(default=64, ge=1)
+    """Lines of batches in work at once, over all batches of this server; requests of clients go first."""
+    batches: int = Field(default=4, ge=1)
+    """Batches in work at once; more wait."""
+    lines: int = Field(default=50_000, ge=1)
+    """Lines a batch."""
+    file_mib: float = Field(default=200.0, gt=0)
+    """Largest uploaded file."""
+    key_gib: float | None = Field(default=None, gt=0)
+    """Disk that the files of one key may take; default no limit."""
+    window_s: float = Field(default=86_400.0, gt=0)
+    """Time a batch has (`completion_window`); then it expires, with what was answered."""
+    retention_s: float | None = Field(default=2_592_000.0, gt=0)
+    """Age at which files are deleted; default 30 days, none = never."""
+    lease_s: float = Field(default=30.0, gt=0)
+    """How long a batch stays with a worker that is not heard of any more."""
+
+
 class Settings(_Section):
     """A whole server."""
 
@@ -294,6 +318,8 @@ class Settings(_Section):
     """What holds for each key; the first that matches wins."""
     limits: Limits = Field(default_factory=Limits)
     """Caps checked before an engine is touched."""
+    jobs: JobsConfig = Field(default_factory=JobsConfig)
+    """Files and batches."""
     http: HttpConfig = Field(default_factory=HttpConfig)
     """Where and how the server listens."""
     data_dir: Path | None = None

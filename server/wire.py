@@ -4,11 +4,14 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from trimtab.server.engines.base import Wire
 from trimtab.strategies.core.engine import Params
 from trimtab.strategies.core.messages import Delta, Usage
+
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+"""The routes whose requests may also come as lines of a file."""
 
 NATIVE_FIELDS = (
     "tools",

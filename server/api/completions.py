@@ -1,6 +1,6 @@
 """`/v1/completions`: raw prompts in, continuations out; prompts are text or token ids, one or many."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -22,12 +22,15 @@ DEFAULT_MAX_TOKENS = 16
 async def create_completion(request: Request, caller: Annotated[Principal, Depends(require("infer"))]) -> Response:
     """Continuations of one or more raw prompts, whole or as a stream of events."""
     service: Service = request.app.state.service
-    body = completion_body(await read_object(request))
-    if body.get("max_tokens") is None:
-        body["max_tokens"] = DEFAULT_MAX_TOKENS
+    body = completion_defaults(completion_body(await read_object(request)))
     incoming = inbound(request, body, caller)
 
     async def work() -> Answer | StreamAnswer:
         return await (service.completion_stream(incoming) if body.get("stream") else service.completion(incoming))
 
     return respond(request, caller, work, unknown=unknown_fields(CompletionRequest, body))
+
+
+def completion_defaults(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with what OpenAI assumes of it."""
+    return body if body.get("max_tokens") is not None else {**body, "max_tokens": DEFAULT_MAX_TOKENS}

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from trimtab.server.api.refusal import validated
 from trimtab.server.api.respond import within_limits
 from trimtab.server.api.schemas.caps import check_caps
 from trimtab.server.api.schemas.embeddings import EmbeddingRequest
+from trimtab.server.engines.base import Wire
 from trimtab.server.exchange import Principal
 from trimtab.server.service import Service
 from trimtab.strategies.core.errors import ContextLengthExceeded, RequestRefused
@@ -36,22 +37,38 @@ class Embedded:
 async def create_embeddings(request: Request, caller: Annotated[Principal, Depends(require("infer"))]) -> dict[str, Any]:
     """One vector an input, in order."""
     service: Service = request.app.state.service
-    body = await read_object(request)
+    work = embedding_work(service, await read_object(request), caller)
+    embedded: Wire = await within_limits(request, caller, work)
+    return embedded
+
+
+async def embeddings_of(service: Service, body: dict[str, Any], caller: Principal) -> Wire:
+    """The answer to an embedding request. Raises what is wrong with it."""
+    return await embedding_work(service, body, caller)()
+
+
+def embedding_work(service: Service, body: dict[str, Any], caller: Principal) -> Callable[[], Awaitable[Wire]]:
+    """What answers an embedding request once its turn has come. Raises what can be refused before."""
     wanted = validated(EmbeddingRequest, body)
     check_caps(body, service.settings.limits, "embeddings")
     encoder = service.embedder(wanted.model, caller)
 
-    async def work() -> Embedded:
-        return await asyncio.to_thread(embed, encoder, wanted)
+    async def work() -> Wire:
+        embedded = await asyncio.to_thread(embed, encoder, wanted)
+        return embeddings_object(embedded, wanted, encoder.name)
 
-    embedded: Embedded = await within_limits(request, caller, work)
+    return work
+
+
+def embeddings_object(embedded: Embedded, wanted: EmbeddingRequest, model: str) -> Wire:
+    """OpenAI's object of vectors."""
     return {
         "object": "list",
         "data": [
             {"object": "embedding", "index": index, "embedding": rendered(vector, wanted.encoding_format)}
             for index, vector in enumerate(embedded.vectors)
         ],
-        "model": encoder.name,
+        "model": model,
         "usage": {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens},
     }
 

@@ -1,0 +1,1 @@
+"""Whether an alignment helps and what it costs: the same prompts under several alignments, scored, with intervals."""
