@@ -1,7 +1,7 @@
 """What an evaluation writes down: the schema of its log. A header, one generation a sample and alignment, scores beside them.
 
-The log is a folder: `header.json`, `samples.jsonl` (what was asked), `generations.jsonl`, `scores.jsonl`, `scorers.jsonl`. Lines
-are only added; where a key is written twice, the later line counts. A reader refuses a `version` it does not know.
+The log is a folder: `header.json`, `samples.jsonl` (what was asked), `generations.jsonl`, `scores.jsonl`, `scorers.jsonl`.
+Lines are only added; where a key is written twice, the later line counts. A reader refuses a `version` it does not know.
 """
 
 from typing import Any, Literal
