@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from trimtab.training.errors import ConfigInvalid
 from trimtab.training.methods.catalogue import LORA_FACTOR, PRESETS
 from trimtab.training.methods.online import ONLINE
 from trimtab.training.settings import TrainSettings
@@ -66,7 +67,12 @@ def _schedule(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _parallel(settings: TrainSettings) -> dict[str, Any]:
-    """Arguments of a sharding configuration."""
+    """Arguments of a sharding configuration. Raises ConfigInvalid for an adapter that would be merged while it is sharded."""
     if settings.accelerate_config is None:
         return {}
+    if settings.lora is not None and settings.method in ("reward", "value", "choice"):
+        raise ConfigInvalid(
+            f"accelerate_config with lora: the adapter of {settings.method} is merged at the end, a sharded one cannot be; "
+            "leave one of the two out"
+        )
     return sharding_arguments(settings.accelerate_config)

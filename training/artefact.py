@@ -21,18 +21,25 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def write_artefact(
-    folder: Path, loaded: Loaded, settings: TrainSettings, kind: Artefact, facts: TrainingFacts, end_ids: Iterable[int]
+    folder: Path,
+    loaded: Loaded,
+    settings: TrainSettings,
+    kind: Artefact,
+    facts: TrainingFacts,
+    end_ids: Iterable[int],
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Weights, tokenizer with its template, generation config, correction format and manifest. Raises OutputError.
 
     A reward model's adapter is merged into its base: scoring engines take no adapters.
+    weights: the network's, where its own parameters are only a part of them (sharded over processes).
     """
 
     def write(draft: Path) -> None:
         network = loaded.network
         if kind == "reward" and settings.lora is not None:
             network = network.merge_and_unload()
-        _save(network, draft, DTYPES[settings.save_dtype], end_ids)
+        _save(network, draft, DTYPES[settings.save_dtype], end_ids, weights)
         loaded.tokenizer.save_pretrained(draft)
         if kind == "aligner":
             write_correction(draft, "question_answer")
@@ -56,12 +63,14 @@ def manifest(folder: Path, settings: TrainSettings, kind: Artefact) -> Manifest:
             return Manifest.of_role(role)
 
 
-def _save(network: Any, draft: Path, dtype: torch.dtype, end_ids: Iterable[int]) -> None:
+def _save(
+    network: Any, draft: Path, dtype: torch.dtype, end_ids: Iterable[int], weights: Mapping[str, torch.Tensor] | None
+) -> None:
     base = bare(network)
     if getattr(base, "generation_config", None) is not None and base.can_generate():
         base.generation_config.eos_token_id = sorted(end_ids)
     base.config.use_cache = True
-    state = None if dtype == torch.float32 else _cast(network.state_dict(), dtype)
+    state = weights if dtype == torch.float32 else _cast(network.state_dict() if weights is None else weights, dtype)
     before, base.config.dtype = base.config.dtype, dtype
     network.save_pretrained(draft, state_dict=state)
     base.config.dtype = before

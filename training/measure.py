@@ -1,6 +1,6 @@
 """Sums of metrics on the device, divided when they are told; and the evaluation's pass."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Evaluation:
 
     metrics: Mapping[str, float]
     margins: tuple[float, ...]
-    """Of each ordered pair, in the examples' order; empty where the method orders none or several processes share the pass."""
+    """Of each ordered pair, in the examples' order; empty where the method orders none."""
 
 
 @torch.no_grad()
@@ -73,17 +73,35 @@ def evaluated(
     args, model = trainer.args, trainer.model
     training, means, found = model.training, Means(), list[float]()
     model.eval()
-    size = args.per_device_eval_batch_size
-    own = examples[args.process_index :: args.world_size]
-    for start in range(0, len(own), size):
-        batch = batch_of(own[start : start + size]).to(args.device)
+    for portion, counts in _portions(examples, args.per_device_eval_batch_size, args.process_index, args.world_size):
+        batch = batch_of(portion).to(args.device)
         with trainer.compute_loss_context_manager():
             scored = Scored(batch, model(batch))
-        means.add(trainer.method, scored, trainer.method.losses(scored) * batch.example_weights)
-        found += _margins(trainer.method, scored)
+        if counts:
+            means.add(trainer.method, scored, trainer.method.losses(scored) * batch.example_weights)
+            found += _margins(trainer.method, scored)
     model.train(training)
     metrics = {f"{prefix}_{name}": value for name, value in means.drain(args.device, args.world_size).items()}
-    return Evaluation(metrics, tuple(found) if args.world_size == 1 else ())
+    return Evaluation(metrics, tuple(found if args.world_size == 1 else _gathered(found)))
+
+
+def _portions(examples: Sequence[Example], size: int, process: int, processes: int) -> Iterator[tuple[Sequence[Example], bool]]:
+    """The batches of a process, consecutive examples; as many in each process, the ones too many without counting.
+
+    A sharded model's pass needs every process.
+    """
+    share = -(-len(examples) // processes)
+    own = examples[process * share : (process + 1) * share]
+    for start in range(0, share, size):
+        portion = own[start : start + size]
+        yield (portion, True) if portion else (examples[:1], False)
+
+
+def _gathered(found: list[float]) -> list[float]:
+    """Those of all processes, the first process's first."""
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, found)
+    return [value for part in parts for value in part]
 
 
 def _margins(method: Method, scored: Scored) -> list[float]:

@@ -106,9 +106,10 @@ def _run(
     finally:
         if online is not None:
             online.close()
+    weights = trainer.whole_weights()
     if arguments.process_index > 0:
         return Result(folder, trainer.state.global_step)
-    return _finish(settings, prepared, trainer, folder, tell)
+    return _finish(settings, prepared, trainer, folder, tell, weights)
 
 
 def _online(
@@ -172,7 +173,14 @@ def _writer(folder: Path, checkpoint: Path | None, arguments: TrainingArguments)
     return MetricsWriter(file)
 
 
-def _finish(settings: TrainSettings, prepared: Prepared, trainer: AlignmentTrainer, folder: Path, tell: Tell) -> Result:
+def _finish(
+    settings: TrainSettings,
+    prepared: Prepared,
+    trainer: AlignmentTrainer,
+    folder: Path,
+    tell: Tell,
+    weights: Mapping[str, torch.Tensor] | None,
+) -> Result:
     facts = TrainingFacts(
         method=settings.method,
         base=settings.model,
@@ -184,7 +192,7 @@ def _finish(settings: TrainSettings, prepared: Prepared, trainer: AlignmentTrain
         settings=settings.model_dump(mode="json", exclude_none=True),
     )
     kind = prepared.method.artefact
-    write_artefact(folder, prepared.loaded, settings, kind, facts, prepared.tokenizer.end_ids)
+    write_artefact(folder, prepared.loaded, settings, kind, facts, prepared.tokenizer.end_ids, weights)
     figures = _figures(prepared, trainer)
     report(folder, settings, figures, tell)
     return Result(folder, trainer.state.global_step, figures)

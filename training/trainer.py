@@ -194,9 +194,19 @@ class AlignmentTrainer(Trainer):
             raise OutputError(f"cannot save {folder.name} in {self.args.output_dir!r}: {error}; older ones stay") from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
         load_weights(self.accelerator.unwrap_model(model or self.model).network, Path(resume_from_checkpoint))
         if self._feed is not None:
             self._feed.load(Path(resume_from_checkpoint))
+
+    def whole_weights(self) -> dict[str, Tensor] | None:
+        """The network's weights gathered from all processes, which all call it; None where each holds them whole."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            return None
+        state: Mapping[str, Tensor] = self.accelerator.get_state_dict(self.model)
+        return {name.removeprefix("network."): tensor for name, tensor in state.items()}
 
     def _load_best_model(self) -> None:
         load_weights(self.model.network, Path(self.state.best_model_checkpoint))

@@ -1,6 +1,7 @@
 """Two processes on one machine train as one does: the same losses, weights and result."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,13 @@ def figures(folder: Path, name: str) -> list[float]:
     return [float(value) for row in rows if isinstance(value := row.get(name), int | float)]
 
 
+def intervals(folder: Path) -> list[str]:
+    """Rows of the page with accuracies on held-out pairs and their intervals."""
+    return re.findall(
+        r"<tr><td>(?:held_out|length_rule)_accuracy.*?</tr>", (folder / "report.html").read_text(encoding="utf-8")
+    )
+
+
 def test_two_equal_one(llama: Path, pairs: Path, tmp_path: Path) -> None:
     """Nine rows in steps of four: the last step has one, so that one process has nothing of its own in it."""
     methods = ("sft", "dpo")
@@ -66,6 +74,8 @@ def test_two_equal_one(llama: Path, pairs: Path, tmp_path: Path) -> None:
         for name in ("loss", "eval_loss", "grad_norm"):
             assert figures(two, name) == pytest.approx(figures(one.folder, name), rel=1e-4), (method, name)
         assert len(figures(two, "loss")) == one.steps == 3
+        assert intervals(two) == intervals(one.folder)
+        assert len(intervals(two)) == (2 if method == "dpo" else 0)
         first, second = (load_file(folder / "model.safetensors") for folder in (one.folder, two))
         for name, tensor in first.items():
             assert_close(second[name], tensor, rtol=1e-4, atol=2e-5, msg=name)

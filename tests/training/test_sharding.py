@@ -99,6 +99,12 @@ def test_other_files_are_refused(text: str, reason: str, tmp_path: Path) -> None
         sharding_arguments(file)
 
 
+def test_a_sharded_adapter_of_a_scoring_model_could_not_be_merged(tmp_path: Path) -> None:
+    told = TrainSettings(method="reward", data="d", output=tmp_path / "out", lora={}, accelerate_config=CONFIGS / "fsdp.json")
+    with pytest.raises(ConfigInvalid, match="leave one of the two out"):
+        training_arguments(told)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match=r"nowhere\.json.*cannot be read"):
         sharding_arguments(tmp_path / "nowhere.json")

@@ -6,6 +6,7 @@ pair_with_gold  the same and the answer to keep likely      slic
 list            all answers, the best first                 rrhf, pro, pl, stable, choice, K-way reward
 scored          one answer with its number                  value, reward_weighted, rest
 unpaired        one answer, wanted or not                   kto, safe_align
+wanted          those that are wanted                       safe_align's warm-up
 prompts         no answer                                   ppo, rloo, grpo, rest's growth
 edit, identity  a draft, corrected or copied                aligner
 hindsight       answers behind markers of their worth       coh
@@ -146,6 +147,17 @@ class Unpaired:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """An example for each answer that is wanted; a row of none gives none."""
+
+    form: Form = "policy"
+
+    def __call__(self, row: Row, tokenizer: RowTokenizer, /) -> Sequence[Example]:
+        """A single branch with its label each."""
+        return [one for one in Unpaired(self.form)(row, tokenizer) if one.branches[0].label]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompts:
     """One example for the prompt alone."""
 
@@ -164,6 +176,7 @@ VIEWS: Final[Mapping[str, View]] = {
     "list": Ranked(),
     "scored": Scored(),
     "unpaired": Unpaired(),
+    "wanted": Wanted(),
     "prompts": Prompts(),
     "edit": Edited(),
     "identity": Identity(),

@@ -10,7 +10,7 @@ from trimtab.training.data.batch import Batch
 from trimtab.training.data.editing import Edited, Identity, SecondThoughts
 from trimtab.training.data.examples import Example
 from trimtab.training.data.hindsight import Hindsight
-from trimtab.training.data.views import Demo, Unpaired
+from trimtab.training.data.views import Demo, Unpaired, Wanted
 from trimtab.training.data.views import Scored as ScoredView
 from trimtab.training.errors import DataError
 from trimtab.training.losses import reward_weighted, safe_align
@@ -140,10 +140,13 @@ class SafeAlignConfig(MethodConfig):
     """Weight of the harmful answers; 0 = train on safe ones alone."""
     cap: float = Field(default=1.5, gt=0)
     """Nats a token above which a harmful answer is unlikely enough."""
+    warmup_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of the rows whose safe answers it first learns, once."""
 
     def phases(self) -> Sequence[Phase]:
-        """Answers that are wanted or not."""
-        return (Phase(Unpaired()),)
+        """Answers that are wanted or not, behind the warm-up on those that are."""
+        both = Phase(Unpaired())
+        return (Phase(Wanted(), 1.0, self.warmup_fraction), both) if self.warmup_fraction else (both,)
 
     def losses(self, scored: Scored) -> Tensor:
         """(G,)"""

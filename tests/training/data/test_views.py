@@ -193,6 +193,11 @@ def test_labels_of_one_kind_only() -> None:
         examples([row], VIEWS["unpaired"], TOKENIZER, 100)
 
 
+def test_wanted_are_the_unpaired_that_are_wanted() -> None:
+    assert [said(example)[0] for example in seen(PAIR, VIEWS["wanted"])] == ["good"]
+    assert not seen(Row("", ASK, (Response("bad", label=False),)), VIEWS["wanted"])
+
+
 def test_prompts_have_no_branch() -> None:
     assert seen(PAIR, VIEWS["prompts"]) == [Example(TOKENIZER.prompt(ASK), (), line=5)]
 
