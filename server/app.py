@@ -17,7 +17,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from trimtab.server.api import chat, completions, corpora, docs, embeddings, health, metrics, models, strategies, tokenize
+from trimtab.server.api import (
+    batches,
+    chat,
+    check,
+    completions,
+    corpora,
+    docs,
+    embeddings,
+    files,
+    health,
+    metrics,
+    models,
+    strategies,
+    tokenize,
+)
 from trimtab.server.api.auth import Keyring
 from trimtab.server.api.errors import error_object
 from trimtab.server.api.limits import Gate
@@ -25,10 +39,13 @@ from trimtab.server.api.metrics import Metrics
 from trimtab.server.api.respond import drained
 from trimtab.server.api.responses import route as responses
 from trimtab.server.api.unsupported import unknown_path
+from trimtab.server.api.upload import FORM_BYTES
 from trimtab.server.errors import ServerError
+from trimtab.server.jobs.opened import ServedJobs
+from trimtab.server.jobs.served import ServedBatches
 from trimtab.server.logs import REQUEST_ID
 from trimtab.server.middleware.authentication import Authentication
-from trimtab.server.middleware.body_limit import MIB, BodyLimit
+from trimtab.server.middleware.body_limit import BodyLimit, Bound
 from trimtab.server.middleware.identity import Identity
 from trimtab.server.middleware.measure import Measure
 from trimtab.server.middleware.readiness import Readiness
@@ -48,9 +65,12 @@ ROUTERS = (
     responses.router,
     embeddings.router,
     corpora.router,
+    files.router,
+    batches.router,
     models.router,
     tokenize.router,
     strategies.router,
+    check.router,
     health.router,
     metrics.router,
     docs.router,
@@ -82,6 +102,8 @@ def create_app(
     )
     app.state.settings, app.state.service = settings, service
     app.state.gate, app.state.metrics = gate, counters
+    app.state.jobs = ServedJobs(settings.jobs, settings.data_root)
+    app.state.batches = ServedBatches(settings, app.state.jobs, keyring, gate, counters)
     app.state.starting = app.state.failure = None
     app.openapi = partial(docs.describe, app)  # type: ignore[method-assign]
     for router in ROUTERS:
@@ -93,6 +115,7 @@ def create_app(
 
 def _middleware(settings: Settings, keyring: Keyring, gate: Gate, counters: Metrics) -> list[Middleware]:
     http = settings.http
+    uploads = Bound(settings.jobs.file_mib, "jobs.file_mib", FORM_BYTES)
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(http.cors_origins),
@@ -106,7 +129,7 @@ def _middleware(settings: Settings, keyring: Keyring, gate: Gate, counters: Metr
         *([cors] if http.cors_origins else []),
         Middleware(Authentication, keyring=keyring, metrics_public=http.metrics_public),
         Middleware(Readiness, admission=gate.admission),
-        Middleware(BodyLimit, limit=int(settings.limits.body_mib * MIB)),
+        Middleware(BodyLimit, limit=Bound(settings.limits.body_mib, "limits.body_mib"), exceptions={"/v1/files": uploads}),
     ]
 
 
@@ -141,6 +164,7 @@ async def _start(app: FastAPI, build: Build | None) -> None:
         app.state.failure = error
         raise
     app.state.metrics.add_engines(lambda: {name: engine.metrics() for name, engine in health.engines(service).items()})
+    await app.state.batches.begin(service)
     app.state.gate.admission.open()
 
 
@@ -151,9 +175,11 @@ async def _stop(app: FastAPI, starting: "asyncio.Task[None]") -> None:
     await asyncio.wait({starting})
     if not starting.cancelled() and starting.exception() is not None:
         logger.debug("the start had failed", exc_info=starting.exception())
+    await app.state.batches.stop()
     await drained(app.state.gate, patience_s=0)
     if app.state.service is not None:
         await app.state.service.close()
+    await app.state.jobs.close()
 
 
 def _assemble(settings: Settings) -> Service:

@@ -8,7 +8,8 @@ ServerError
 ├── Conflict              409, the name is taken
 ├── RateLimited           429
 ├── Overloaded            503, the queue is full or the server drains
-└── BodyTooLarge          413
+├── BodyTooLarge          413
+└── StorageFull           507, the disk is full
 """
 
 
@@ -74,6 +75,12 @@ class Overloaded(ServerError):
 
 
 class BodyTooLarge(ServerError):
-    """The request body is over `limits.body_mib`."""
+    """The request body is over `limits.body_mib`, or a file over `jobs.file_mib` or what its key may keep."""
 
     code = "request_too_large"
+
+
+class StorageFull(ServerError):
+    """The disk that the server keeps things on is full; trying again does not help until somebody has made room."""
+
+    code = "insufficient_storage"

@@ -1,7 +1,8 @@
 """Running a server: bind first, then load models, serve, and end in good order.
 
-The first SIGTERM or SIGINT drains: /readyz turns red, new requests get a 503, running ones have `limits.drain_s`, then they are
-aborted and the engines closed (exit status 0). A second signal ends the process at once (status 128 + signal).
+The first SIGTERM or SIGINT drains: /readyz turns red, new requests get a 503, batches stop where they are, running requests
+have `limits.drain_s`, then they are aborted and the engines closed (exit status 0). A second signal ends the process at once
+(status 128 + signal).
 """
 
 import asyncio
@@ -208,7 +209,7 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         settings: Settings = self._app.state.settings
-        await drained(self._app.state.gate, settings.limits.drain_s)
+        await asyncio.gather(drained(self._app.state.gate, settings.limits.drain_s), self._app.state.batches.stop())
         self.should_exit = True
 
     async def _tell_when_ready(self) -> None:

@@ -47,6 +47,12 @@ class Keyring:
         """Whether no key is needed."""
         return not self._keys
 
+    def principal(self, name: str) -> Principal | None:
+        """Who a key of this name is; None where there is no such key, or where keys are needed now and the name is of none."""
+        if self.is_open:
+            return self._anonymous if name == self._anonymous.name else None
+        return next((key.principal for key in self._keys if key.principal.name == name), None)
+
     def identify(self, authorization: str | None) -> Principal:
         """The caller behind an `Authorization` header. Raises Unauthenticated."""
         if self.is_open:

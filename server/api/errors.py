@@ -22,6 +22,7 @@ from trimtab.server.errors import (
     Overloaded,
     RateLimited,
     ServerError,
+    StorageFull,
     Unauthenticated,
 )
 from trimtab.strategies.core.errors import (
@@ -107,6 +108,8 @@ def _server_error(exc: ServerError) -> Rendered:
             status, kind, headers = 429, "rate_limit_error", {**extra, **_retry_after(exc.retry_after_s)}
         case Overloaded():
             status, kind, headers = 503, "server_error", _retry_after(exc.retry_after_s)
+        case StorageFull():
+            status, kind, headers = 507, "server_error", _NO_RETRY
         case _:
             status, kind = 500, "server_error"
     return _envelope(status, str(exc), kind, exc.code, param=exc.param, headers=headers)

@@ -92,6 +92,8 @@ class Admission:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._calm = asyncio.Event()
+        self._calm.set()
         self._interrupts: set[Callable[[Exception], None]] = set()
         self.running = 0
         self.state: Literal["starting", "open", "draining"] = "starting"
@@ -130,6 +132,10 @@ class Admission:
         """Returns when nothing is in work."""
         await self._idle.wait()
 
+    async def calm(self) -> None:
+        """Returns when nothing waits: what is not urgent begins then."""
+        await self._calm.wait()
+
     async def enter(self) -> None:
         """Wait for a turn. Raises Overloaded (queue full, too long in it, draining) and EngineUnavailable (still starting)."""
         if self.state != "open":
@@ -147,8 +153,13 @@ class Admission:
             if not turn.done():
                 self._take()
                 turn.set_result(None)
+        self._tell_calm()
         if self.running == 0:
             self._idle.set()
+
+    def _tell_calm(self) -> None:
+        if not self._waiting:
+            self._calm.set()
 
     def _take(self) -> None:
         self.running += 1
@@ -160,6 +171,7 @@ class Admission:
             raise Overloaded(message, retry_after_s=2.0)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._calm.clear()
         try:
             await asyncio.wait({turn}, timeout=self._limits.queue_timeout_s)
         except asyncio.CancelledError:
@@ -169,6 +181,7 @@ class Admission:
         finally:
             if turn in self._waiting:
                 self._waiting.remove(turn)
+            self._tell_calm()
         if not turn.done():
             turn.cancel()
             waited = f"waited {self._limits.queue_timeout_s:g} s for a turn (limits.queue_timeout_s)"

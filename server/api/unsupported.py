@@ -7,13 +7,11 @@ from trimtab.server.errors import NotFound
 OPENAI_ENDPOINTS: Mapping[str, str] = {
     "assistants": "",
     "audio": "",
-    "batches": "use `trimtab batch` on the command line",
     "chat/completions/": "completions are not stored",
     "chatkit": "",
     "containers": "",
     "conversations": "responses are stateless",
     "evals": "",
-    "files": "use `trimtab batch` on the command line",
     "fine_tuning": "",
     "images": "",
     "moderations": "choose a strategy with the `alignment` object",

@@ -1,6 +1,7 @@
 """Body limit: refuses a body that is too large, by its announced length or, without one, while it arrives."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,10 +12,26 @@ from trimtab.server.middleware.reply import header, json_reply
 MIB = 1024 * 1024
 
 
-class BodyLimit:
-    """Bytes a body may have; `exceptions` names other limits by exact path (file uploads)."""
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a body may have."""
 
-    def __init__(self, app: ASGIApp, limit: int, exceptions: Mapping[str, int] | None = None) -> None:
+    mib: float
+    setting: str
+    """What says so."""
+    spare_bytes: int = 0
+    """What a form may have around its file."""
+
+    @property
+    def bytes(self) -> int:
+        """Most bytes."""
+        return int(self.mib * MIB) + self.spare_bytes
+
+
+class BodyLimit:
+    """Bounds every body; `exceptions` has other limits by exact path (file uploads)."""
+
+    def __init__(self, app: ASGIApp, limit: Bound, exceptions: Mapping[str, Bound] | None = None) -> None:
         self._app = app
         self._limit = limit
         self._exceptions = exceptions or {}
@@ -28,12 +45,12 @@ class BodyLimit:
         announced = header(scope, b"content-length")
         if announced is None:
             await self._counted(limit, scope, receive, send)
-        elif len(announced) > 15 or not announced.isdigit() or int(announced) > limit:
+        elif len(announced) > 15 or not announced.isdigit() or int(announced) > limit.bytes:
             await json_reply(*error_object(_too_large(limit)))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _counted(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counted(self, limit: Bound, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection whose body announces no length; whatever the app makes of the cut body, the answer is a 413."""
         received = 0
         started = False
@@ -42,13 +59,13 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > limit:
+            if received > limit.bytes:
                 raise _too_large(limit)
             return message
 
         async def sending(message: Message) -> None:
             nonlocal started
-            if received <= limit or started:
+            if received <= limit.bytes or started:
                 started = True
                 await send(message)
 
@@ -57,9 +74,9 @@ class BodyLimit:
         except BodyTooLarge:
             if started:
                 raise
-        if received > limit and not started:
+        if received > limit.bytes and not started:
             await json_reply(*error_object(_too_large(limit)))(scope, receive, send)
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the request body is larger than {limit / MIB:g} MiB (limits.body_mib)")
+def _too_large(limit: Bound) -> BodyTooLarge:
+    return BodyTooLarge(f"the request body is larger than {limit.mib:g} MiB ({limit.setting})")

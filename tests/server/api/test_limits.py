@@ -123,6 +123,25 @@ async def test_before_opening_and_while_draining() -> None:
     await admission.idle()
 
 
+@pytest.mark.parametrize("end", ["a turn", "given up", "too late"])
+async def test_it_is_calm_again_however_a_wait_ends(end: str) -> None:
+    admission = Admission(Limits(concurrency=1, queue_timeout_s=0.05 if end == "too late" else 60.0))
+    admission.open()
+    await admission.enter()
+    await admission.calm()
+    queued = asyncio.create_task(admission.enter())
+    await asyncio.sleep(0)
+    calm = asyncio.create_task(admission.calm())
+    await asyncio.sleep(0)
+    assert not calm.done()
+    if end == "a turn":
+        admission.leave()
+    elif end == "given up":
+        queued.cancel()
+    assert isinstance((await asyncio.gather(queued, return_exceptions=True))[0], Overloaded) == (end == "too late")
+    await calm
+
+
 async def test_a_turn_gives_everything_back_when_the_work_fails() -> None:
     gate = Gate.of(Limits(concurrency=1, concurrency_per_key=1), keyed=True)
     gate.admission.open()
