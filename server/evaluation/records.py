@@ -45,6 +45,8 @@ class Header(_Record):
     """The first is what the others are compared with."""
     packages: dict[str, str] = Field(default_factory=dict)
     """Versions of what computed it."""
+    merged_from: tuple[str, ...] = ()
+    """Of a log that is several in one: each one's name, model and beginning, in words."""
 
 
 class Cost(_Record):

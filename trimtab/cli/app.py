@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli import chat, corpus, doctor, models, serve, strategies, train
+from trimtab.cli import batch, chat, check, corpus, data, doctor, models, serve, strategies, train
+from trimtab.cli import eval as evaluation
 from trimtab.version import VERSION
 
 app = typer.Typer(
@@ -37,9 +38,13 @@ def root(
 
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
+app.command("batch")(batch.batch)
 app.command("train", context_settings={"auto_envvar_prefix": "TRIMTAB_TRAIN"})(train.train)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+app.add_typer(evaluation.app, name="eval")
+app.command("check")(check.check)
 app.command("strategies")(strategies.strategies)
 app.command("doctor")(doctor.doctor)
 
