@@ -1,7 +1,7 @@
 """Render what the documentation takes from the code: `python docs/render.py` writes, `--check` only compares.
 
-Generated parts of README.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`; docs/configuration.md,
-docs/strategies.md and docs/training.md are generated whole.
+Generated parts of README.md and docs/evaluation.md stand between `<!-- begin NAME -->` and `<!-- end NAME -->`;
+docs/configuration.md, docs/strategies.md and docs/training.md are generated whole.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
-import strategy_pages  # noqa: E402  the path to them stands above
+import evaluation_pages  # noqa: E402  the path to them stands above
+import strategy_pages  # noqa: E402
 import training_pages  # noqa: E402
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -83,6 +84,7 @@ def configuration() -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "strategies": strategies,
     "methods": training_pages.methods_table,
+    "scorers": evaluation_pages.scorers_table,
     "endpoints": endpoints,
     "matrix": matrix,
 }
@@ -90,21 +92,37 @@ PARTS: Mapping[str, Callable[[], str]] = {
 
 def readme(text: str) -> str:
     """The README with its generated parts renewed. Raises ValueError where a marker is missing."""
-    for name, render in PARTS.items():
-        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+    return renewed(text, PARTS, "README.md")
+
+
+def renewed(text: str, parts: Mapping[str, Callable[[], str]], name: str) -> str:
+    """A page with its generated parts renewed. Raises ValueError naming it where a marker is missing."""
+    for part, render in parts.items():
+        begin, end = f"<!-- begin {part} -->\n", f"<!-- end {part} -->"
         head, found_begin, rest = text.partition(begin)
         _, found_end, tail = rest.partition(end)
         if not (found_begin and found_end):
-            raise ValueError(f"README.md has no part between {begin.strip()} and {end}")
+            raise ValueError(f"{name} has no part between {begin.strip()} and {end}")
         text = f"{head}{begin}{render()}\n{end}{tail}"
     return text
+
+
+def evaluation() -> str:
+    """docs/evaluation.md with its generated parts renewed."""
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    return renewed(text, evaluation_pages.PARTS, "docs/evaluation.md")
 
 
 def rendered() -> dict[Path, str]:
     """Every generated file with the text it should have."""
     path = ROOT / "README.md"
-    whole = {"configuration.md": configuration(), "strategies.md": strategies_page(), "training.md": training_pages.page()}
-    return {path: readme(path.read_text(encoding="utf-8")), **{ROOT / "docs" / name: text for name, text in whole.items()}}
+    pages = {
+        "configuration.md": configuration(),
+        "strategies.md": strategies_page(),
+        "training.md": training_pages.page(),
+        "evaluation.md": evaluation(),
+    }
+    return {path: readme(path.read_text(encoding="utf-8")), **{ROOT / "docs" / name: text for name, text in pages.items()}}
 
 
 def stale() -> list[Path]:

@@ -67,9 +67,9 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(published: Path, 
 def test_a_failure_leaves_nothing_behind(published: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     failed = convert("realtoxicity", str(published), "-o", str(tmp_path / "out.jsonl"))
-    assert failed.exit_code == 1
+    assert failed.exit_code == 2
     assert "no row of RealToxicityPrompts" in failed.stderr
-    assert convert("hh", str(tmp_path / "missing.jsonl"), "-o", str(tmp_path / "out.jsonl")).exit_code == 1
+    assert convert("hh", str(tmp_path / "missing.jsonl"), "-o", str(tmp_path / "out.jsonl")).exit_code == 2
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -87,8 +87,8 @@ def test_from_data_to_log_report_and_table(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     aligns = ("--align", "plain", "--align", '["value_prompt", "critique_refine"]')
     result = done("--data", data, *aligns, "--output", out, "--seed", 5, "--temperature", 0.5, "--max-tokens", 99)
-    assert "| plain |" in result.stdout
-    assert "## Counts" not in result.stdout
+    assert "Words · no better side\n  plain" in result.stdout
+    assert "<br>" not in result.stdout
     log = read_log(out)
     header = log.header
     assert [one.name for one in header.alignments] == ["plain", "value_prompt+critique_refine"]
@@ -158,6 +158,7 @@ def test_resuming_with_another_configuration_is_refused(data: Path, tmp_path: Pa
     flags = ("--data", data, "--output", tmp_path / "out", "--no-report")
     done(*flags)
     told = failed(2, *flags, "--resume", "--max-tokens", 8, "--align", "value_prompt")
+    assert "starting the" not in told
     assert "sampling.max_tokens: 256 in the log, 8 now" in told
     assert 'alignments[0].name: "plain" in the log, "value_prompt" now' in told
 
@@ -223,7 +224,8 @@ def test_a_log_is_scored_by_a_role(data: Path, tmp_path: Path) -> None:
         (("--scorers", ","), "write names with commas"),
         (("--scorers", "bleu"), "bleu: no sample has what it needs"),
         (("--align", "urail"), "unknown strategy 'urail'; did you mean 'urial'?"),
-        (("--align", "aligner"), "aligner"),
+        (("--align", "aligner"), "aligner needs an engine for the role 'aligner'; give one: --role aligner=SOURCE"),
+        (("--align", '{"kind": "best_of_n", "n": "many"}'), "best_of_n.n: Input should be a valid integer"),
         (("--columns", "prompt"), "write FIELD=COLUMN"),
         (("--columns", "prompt=question"), "question"),
         (("--url", "http://127.0.0.1:9", "--engine", "scripted"), "--engine: with --url the server has its own"),
@@ -233,7 +235,9 @@ def test_a_log_is_scored_by_a_role(data: Path, tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused_before_anything_is_written(
     words: Sequence[str], told: str, data: Path, tmp_path: Path
 ) -> None:
-    assert told in failed(2, "--data", data, "--output", tmp_path / "out", *words)
+    said = failed(2, "--data", data, "--output", tmp_path / "out", *words)
+    assert told in said
+    assert "starting the" not in said
     assert not (tmp_path / "out").exists()
 
 

@@ -116,7 +116,7 @@ async def test_a_scorer_without_its_model_is_refused() -> None:
     await service.start()
     with pytest.raises(ScorerError, match="--role reward="):
         choose(["reward"], Materials((Sample("a", PROMPT),), service, MODEL))
-    with pytest.raises(ScorerError, match="name its role"):
+    with pytest.raises(ScorerError, match="^judge: no engine is there"):
         choose(["judge"], Materials((Sample("a", PROMPT),)))
 
 
@@ -164,3 +164,12 @@ def test_searching_alignments_are_not_expected_of_a_scorer_of_the_policy() -> No
     assert [one.share for one in dropped_by(values, {"careful": ["norms", "best_of_n"]})] == [0.0]
     assert [one.share for one in dropped_by(values, {"careful": ["norms"]})] == [0.5]
     assert [one.share for one in dropped_by(values)] == [0.5]
+
+
+def test_the_first_alignments_own_ties_do_not_hide_what_a_scorer_that_compares_dropped() -> None:
+    log = log_of(*(generation(name, one) for name in ("plain", "value_prompt") for one in "ab"))
+    ties = [("plain", one, 0.5) for one in "ab"]
+    judged = scored(log, "judge", [*ties, ("value_prompt", "a", 1.0), ("value_prompt", "b", None)])
+    comparing = {"judge": judged.scorers["judge"].model_copy(update={"compares": True})}
+    (found,) = dropped_by(dataclasses.replace(judged, scorers=comparing))
+    assert (found.expected, found.unscored, found.share) == (2, 1, 0.5)

@@ -131,10 +131,17 @@ def test_other_samples_are_refused(tmp_path: Path) -> None:
     LogWriter.resume(tmp_path, header(), SAMPLES).close()
 
 
-def test_a_folder_with_a_log_is_not_begun_again(tmp_path: Path) -> None:
-    LogWriter.create(tmp_path, header(), SAMPLES).close()
+def test_a_folder_with_answers_is_not_begun_again(tmp_path: Path) -> None:
+    with LogWriter.create(tmp_path, header(), SAMPLES) as writer:
+        writer.add(generation("plain", "b"))
     with pytest.raises(LogError, match="--resume"):
         LogWriter.create(tmp_path, header(), SAMPLES)
+
+
+def test_a_log_without_an_answer_is_begun_anew(tmp_path: Path) -> None:
+    LogWriter.create(tmp_path, header(), SAMPLES).close()
+    LogWriter.create(tmp_path, header(seed=5), SAMPLES).close()
+    assert read_log(tmp_path).header.seed == 5
 
 
 def test_a_beginning_that_was_cut_short_is_no_log(tmp_path: Path) -> None:

@@ -122,3 +122,10 @@ def test_another_file_is_refused(tmp_path: Path, form: str) -> None:
     path = jsonl(tmp_path / "rows.jsonl", {"prompt": "Hello?"}, {"prompt": "Hi?"})
     with pytest.raises(DatasetError, match=r"none of its 2 rows can be used:\n  line 1: .*(begin with|no row|must be)"):
         read_published(form, path)
+
+
+@pytest.mark.parametrize(("form", "told"), [("hh", "no row of HH-RLHF"), ("truthfulqa", "no row of TruthfulQA")])
+def test_another_files_columns_are_told(tmp_path: Path, form: str, told: str) -> None:
+    path = jsonl(tmp_path / "own.jsonl", {"prompt": "Can cats swim?", "category": "cats"})
+    with pytest.raises(DatasetError, match=f"{told}; that has .*, this one prompt, category"):
+        read_published(form, path)

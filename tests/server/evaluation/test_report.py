@@ -15,7 +15,9 @@ from trimtab.server.evaluation.records import Cost
 from trimtab.server.evaluation.report import write_reports
 from trimtab.server.evaluation.report.axes import linear_axis, ratio_axis
 from trimtab.server.evaluation.report.plots import Point, scatter
+from trimtab.server.evaluation.report.terminal import render_text
 from trimtab.server.evaluation.report.wording import decimals_of, number, plain
+from trimtab.server.evaluation.summary import summarise
 
 EVERY = {"report.html", "report.md", "report.json", "report-benefit.svg", "report-categories.svg"}
 
@@ -79,7 +81,7 @@ def test_markdown_has_the_table_with_signs_counts_and_pictures(tmp_path: Path) -
     assert "+1.08 ▲" in row
     assert "| 2.00× | 3.00× |" in row
     assert "| Judge | norms | 11 | 1 | 0 | 0 | 0 | no verdict (1) |" in text
-    assert "35 of 36 scores are there: 1 unscored, 0 errored, 0 missing." in text
+    assert "35 of 36 scores are there: 1 unscored (Counts says why), 0 errored, 0 missing." in text
     assert "![Benefit against cost](report-benefit.svg)" in text
 
 
@@ -209,3 +211,21 @@ def test_names_in_a_plot_cover_no_other() -> None:
     places = [(float(x), float(y)) for x, y in boxes]
     assert len(places) == 4
     assert all(abs(a[1] - b[1]) >= 14 or abs(a[0] - b[0]) >= 60 for a in places for b in places if a is not b)
+
+
+def test_a_terminal_is_shown_a_block_a_column(tmp_path: Path) -> None:
+    log = small_log("a" * 60)
+    text = render_text(log, write_reports(tmp_path, log))
+    assert max(map(len, text.splitlines())) <= 100
+    reward = text[text.index("Reward · ↑ higher is better\n") :].splitlines()[1:3]
+    assert reward[0].startswith("  plain")
+    assert reward[1].startswith("  " + "a" * 47 + "…  1.08")
+    assert reward[1].endswith("+1.08 ▲")
+    assert "<br>" not in text
+
+
+def test_one_alignment_is_compared_with_none() -> None:
+    log = log_of({("reward", "plain"): [1.0]}, alignments=("plain",))
+    text = render_text(log, summarise(log))
+    assert "was asked 1 prompt with seed 7." in text
+    assert "nothing was compared" in text

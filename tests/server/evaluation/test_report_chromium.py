@@ -128,3 +128,12 @@ def test_the_choice_of_a_scorer_changes_the_plots(chromium: Browser, page: str) 
     chromium.ask(f"{cost}.value = 'latency'; {cost}.dispatchEvent(new Event('change'))")
     assert chromium.ask(shown) == ["Judge against latency", "Judge by category"]
     assert chromium.complaints == []
+
+
+def test_a_long_name_makes_the_page_no_wider(chromium: Browser, tmp_path: Path) -> None:
+    name = "norms+" + "x" * 150
+    write_reports(tmp_path, log_of({("reward", "plain"): [0.0] * 3, ("reward", name): [1.0] * 3}, alignments=("plain", name)))
+    chromium.open((tmp_path / "report.html").as_uri())
+    assert chromium.ask("document.querySelectorAll('.sample').length") == 3
+    root = "document.documentElement"
+    assert chromium.ask(f"{root}.scrollWidth <= {root}.clientWidth") is True

@@ -22,7 +22,7 @@ NAMES = ("plain", "norms", "urial")
 
 
 def log(samples: int = 40) -> Log:
-    answers = {
+    answers: dict[tuple[str, int], dict[str, str | None]] = {
         (name, place): {"answer": f"answer {place} in the way {number}"}
         for number, name in enumerate(NAMES)
         for place in range(samples)

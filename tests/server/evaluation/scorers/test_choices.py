@@ -119,3 +119,9 @@ async def test_an_alignment_that_searches_is_unscored() -> None:
     verdicts = await choices.score([item(sample, SEARCH)])
     assert (verdicts[0].value, verdicts[0].unscored) == (None, "best_of_n searches")
     assert choices.summary([item(sample, SEARCH)], verdicts) == {}
+
+
+async def test_a_letter_without_a_number_is_unscored() -> None:
+    broken = Choices(Knowing(lambda letter, text: float("nan") if text == "milk" else 0.0))
+    (verdict,) = await broken.score([item(question("honey", "milk"))])
+    assert (verdict.value, verdict.unscored) == (None, "the model gave nan for a letter, which is no number")
