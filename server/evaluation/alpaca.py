@@ -229,11 +229,11 @@ def _scores(row: Annotation, places: Mapping[tuple[str, str, str], Sequence[Plac
 
 
 def preference_value(preference: float | None, where: str) -> float | None:
-    """A preference as a win of the second answer: 2 is 1, 1 is 0, 1.5 and 0 are a tie; None and NaN are no verdict.
+    """A preference as a win of the second answer: 2 is 1, 1 is 0, 1.5 and 0 are a tie; None, NaN and -1 are no verdict.
 
     Raises AlpacaError for anything else.
     """
-    if preference is None or math.isnan(preference):
+    if preference is None or math.isnan(preference) or preference == -1:  # what its cache of annotations writes for none
         return None
     if preference == 0:
         return TIE

@@ -31,30 +31,33 @@ class Materials:
     _likelihoods: "ServiceLikelihoods | None" = None
     _utilities: "PairUtilities | None" = None
 
-    def served(self, scorer: str) -> Service:
+    def served(self) -> Service:
         """The service. Raises ScorerError where there is none."""
         if self.service is None:
-            raise ScorerError(f"{scorer} asks a model in this process; name its role (--role reward=DIR) or a configuration")
+            raise ScorerError(
+                "no engine is there that it could ask; give its role (--role reward=DIR), or name the scorer with --scorers "
+                "where it asks the model behind --url"
+            )
         return self.service
 
     def has_role(self, role: str) -> bool:
         """Whether an engine is there for a role."""
         return self.service is not None and role in self.service.roles
 
-    def likelihoods(self, scorer: str) -> "ServiceLikelihoods":
+    def likelihoods(self) -> "ServiceLikelihoods":
         """The policy's likelihoods, shared by all that ask for them. Raises ScorerError."""
         from trimtab.server.evaluation.likelihoods import ServiceLikelihoods
 
         if self._likelihoods is None:
-            self._likelihoods = ServiceLikelihoods(self.served(scorer), self.model, self.seed)
+            self._likelihoods = ServiceLikelihoods(self.served(), self.model, self.seed)
         return self._likelihoods
 
-    def utilities(self, scorer: str) -> "PairUtilities":
+    def utilities(self) -> "PairUtilities":
         """The pairs' utilities, each asked for once. Raises ScorerError."""
         from trimtab.server.evaluation.scorers.misalignment import PairUtilities
 
         if self._utilities is None:
-            self._utilities = PairUtilities(self.likelihoods(scorer))
+            self._utilities = PairUtilities(self.likelihoods())
         return self._utilities
 
 
@@ -142,38 +145,38 @@ def _reward(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.models import rewards_of
     from trimtab.server.evaluation.scorers.reward import Reward
 
-    return Reward(rewards_of(materials.served("reward")))
+    return Reward(rewards_of(materials.served()))
 
 
 def _judge(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.models import judge_of
     from trimtab.server.evaluation.scorers.judge import judge_on
 
-    return judge_on(*judge_of(materials.served("judge"), materials.model))
+    return judge_on(*judge_of(materials.served(), materials.model))
 
 
 def _choices(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.scorers.choices import Choices
 
-    return Choices(materials.likelihoods("choices"))
+    return Choices(materials.likelihoods())
 
 
 def _misalignment_gap(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.scorers.misalignment import MisalignmentGap
 
-    return MisalignmentGap(materials.utilities("misalignment_gap"))
+    return MisalignmentGap(materials.utilities())
 
 
 def _sign_agreement(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.scorers.misalignment import SignAgreement
 
-    return SignAgreement(materials.utilities("sign_agreement"))
+    return SignAgreement(materials.utilities())
 
 
 def _perplexity(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.scorers.perplexity import Perplexity
 
-    return Perplexity(materials.likelihoods("perplexity"))
+    return Perplexity(materials.likelihoods())
 
 
 def _long(n: int) -> Callable[[str], bool]:

@@ -3,12 +3,14 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from trimtab.server.evaluation.catalogue import CATALOGUE, ENTRIES, Entry, Materials
 from trimtab.server.evaluation.identity import prompts_sha256, role_sha256
 from trimtab.server.evaluation.log import Log
+from trimtab.server.evaluation.records import ScorerRecord
+from trimtab.server.evaluation.samples import Sample
 from trimtab.server.evaluation.scorers.base import Scorer, ScorerError
 from trimtab.server.evaluation.scoring import Dropped, dropped, everywhere
 from trimtab.server.settings import Spec
@@ -45,21 +47,31 @@ def choose(names: Sequence[str] | None, materials: Materials) -> Chosen:
     """
     if names is not None:
         check_names(names)
-        return _chosen({name: _named(CATALOGUE[name], materials) for name in names}, materials)
+        check_needs(names, materials.samples)
+        return _chosen({name: _built(CATALOGUE[name], materials) for name in names}, materials)
     built, left_out = {}, []
     for entry in ENTRIES:
         if entry.is_default(materials):
             try:
-                built[entry.name] = entry.build(materials)
+                built[entry.name] = _built(entry, materials)
             except ScorerError as error:
-                left_out.append(f"{entry.name}: {error}")
+                left_out.append(str(error))
     return _chosen(built, materials, left_out)
 
 
-def _named(entry: Entry, materials: Materials) -> Scorer:
-    if not any(map(entry.needs, materials.samples)):
-        raise ScorerError(f"{entry.name}: no sample has what it needs ({entry.wants})")
-    return entry.build(materials)
+def _built(entry: Entry, materials: Materials) -> Scorer:
+    try:
+        return entry.build(materials)
+    except ScorerError as error:
+        raise ScorerError(f"{entry.name}: {error}") from error
+
+
+def check_needs(names: Sequence[str], samples: Iterable[Sample]) -> None:
+    """Raise ScorerError for a known scorer that no sample has what it needs for."""
+    known = tuple(samples)
+    for entry in (CATALOGUE[name] for name in names):
+        if not any(map(entry.needs, known)):
+            raise ScorerError(f"{entry.name}: no sample has what it needs ({entry.wants})")
 
 
 def _chosen(built: Mapping[str, Scorer], materials: Materials, left_out: Sequence[str] = ()) -> Chosen:
@@ -82,15 +94,21 @@ def _fingerprint(entry: Entry, scorer: Scorer, materials: Materials) -> str:
 def dropped_by(log: Log, pipelines: Mapping[str, Spec] | None = None) -> list[Dropped]:
     """What each scorer of a log dropped, of what it should have scored.
 
-    Of alignments that search or revise, a scorer that asks the policy cannot speak. pipelines: those that specs may name.
+    Of alignments that search or revise, a scorer that asks the policy cannot speak; one that compares says nothing of the
+    first alignment. pipelines: those that specs may name.
     """
-    speaking = [one.name for one in log.header.alignments if not _searches(one.spec, pipelines or {})]
     found = []
     for record in log.scorers.values():
         entry = CATALOGUE.get(record.name)
         applies = entry.applies if entry is not None else everywhere
-        found.append(dropped(log, record.name, applies=applies, under=speaking if record.of_policy else None))
+        found.append(dropped(log, record.name, applies=applies, under=_spoken_of(log, record, pipelines or {})))
     return found
+
+
+def _spoken_of(log: Log, record: ScorerRecord, pipelines: Mapping[str, Spec]) -> list[str]:
+    """The alignments of which a scorer is to say something."""
+    alignments = log.header.alignments[1:] if record.compares else log.header.alignments
+    return [one.name for one in alignments if not (record.of_policy and _searches(one.spec, pipelines))]
 
 
 def _searches(spec: Spec, pipelines: Mapping[str, Spec]) -> bool:

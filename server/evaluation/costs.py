@@ -5,7 +5,7 @@ It counts answers that are there; one that failed says nothing about what an ans
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Costs:
     """From request to answer, beside the other requests that ran; None without answers."""
     p95_ms: float | None
     ratios: Ratios
+    not_applied: Mapping[str, int] = field(default_factory=dict)
+    """Of the answers, those under which the alignment was skipped, degraded or failed; they are scored like the others."""
 
 
 def costs_of(log: Log) -> tuple[Costs, ...]:
@@ -71,6 +73,7 @@ def _costs(alignment: str, answers: Mapping[str, Generation], first: Mapping[str
         _quantile(ms, 0.5),
         _quantile(ms, 0.95),
         _ratios([answers[one] for one in shared], [first[one] for one in shared]),
+        dict(Counter(one.status for one in answers.values() if one.status not in (None, "applied"))),
     )
 
 

@@ -10,7 +10,7 @@ ids at which the model stops, and it counts. A raw prompt (`urial`), raw text, a
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trimtab.server.api.schemas.chat import chat_body
@@ -43,6 +43,8 @@ class ServiceLikelihoods:
     """Of the shapers that sample, e.g. a reasoning value prompt."""
     _end: Ids | None = None
     """The id behind a turn, or none; learned once."""
+    _known: dict[tuple[Ids, Ids], Likelihood] = field(default_factory=dict)
+    """The same ids have one likelihood; asked again, another batch or a warm prefix cache would round it differently."""
 
     def __post_init__(self) -> None:
         capabilities = self._served.ports.capabilities
@@ -118,9 +120,15 @@ class ServiceLikelihoods:
         return tokens
 
     async def _likelihood(self, before: Ids, after: Ids) -> Likelihood:
-        """Of ids behind others, by echoing both as a prompt."""
+        """Of ids behind others."""
         if not before or not after:
             return Likelihood(0.0, 0)
+        if (known := self._known.get((before, after))) is not None:
+            return known
+        return self._known.setdefault((before, after), await self._echoed(before, after))
+
+    async def _echoed(self, before: Ids, after: Ids) -> Likelihood:
+        """By echoing both as a prompt."""
         body = {
             "model": self._served.id,
             "prompt": [*before, *after],

@@ -91,9 +91,19 @@ def read_header(folder: Path) -> Header:
 
 
 def check_free(folder: Path) -> None:
-    """Raise LogError where a log lies in the folder."""
-    if (folder / HEADER).exists():
+    """Raise LogError where a log lies in the folder; one without a single answer has nothing to lose."""
+    if (folder / HEADER).exists() and any(one.error is None for one in _records(folder, Generation)):
         raise LogError(f"{folder} holds an evaluation already: take it up with --resume, or name another folder")
+
+
+def check_same(folder: Path, given: Mapping[str, Any]) -> None:
+    """Raise LogError where a log was begun by another run, as far as these keys of a header say: not all may be known yet.
+
+    Of alignments, name and spec are known.
+    """
+    kept = read_header(folder).model_dump(mode="json", include=set(given))
+    kept["alignments"] = [{"name": one["name"], "spec": one["spec"]} for one in kept["alignments"]]
+    _refuse(kept, given)
 
 
 class LogWriter:
@@ -188,10 +198,12 @@ def _check_same(kept: Header, given: Header) -> None:
         names = sorted(n for n in {*kept.packages, *given.packages} if kept.packages.get(n) != given.packages.get(n))
         changes = ", ".join(f"{n} {kept.packages.get(n, 'none')} -> {given.packages.get(n, 'none')}" for n in names)
         logger.warning("the log was begun with other versions: %s", changes)
-    differing = [
-        f"  {path}: {_shown(old)} in the log, {_shown(new)} now"
-        for path, old, new in _differences(kept.model_dump(exclude=set(FREE)), given.model_dump(exclude=set(FREE)), "")
-    ]
+    _refuse(kept.model_dump(exclude=set(FREE)), given.model_dump(exclude=set(FREE)))
+
+
+def _refuse(kept: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise LogError naming each place where two headers differ, with both values."""
+    differing = [f"  {path}: {_shown(old)} in the log, {_shown(new)} now" for path, old, new in _differences(kept, given, "")]
     if differing:
         lines = "\n".join(differing)
         raise LogError(f"this run is not the one that began the log, so it cannot take it up; it differs in\n{lines}")

@@ -6,7 +6,7 @@ Every number has its count beside it, and what has no score is counted, never pu
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trimtab.server.evaluation.log import Log
@@ -89,12 +89,16 @@ def measure(log: Log, scorer: ScorerRecord, alignment: str, *, level: float, see
     """The numbers of a scorer under an alignment; the p-value is not adjusted yet."""
     is_own_baseline = scorer.compares and alignment == log.header.alignments[0].name
     values = {} if is_own_baseline else scored(log, scorer.name, alignment)
+    mean = mean_of(list(values.values()), level=level, seed=seed) if values else None
+    change = _change(log, scorer, alignment, level=level, seed=seed)
+    if change is not None and mean is not None and scorer.compares:
+        change = _above_a_tie(change, mean)
     return Measure(
         scorer.name,
         alignment,
         _counts(log, scorer, alignment),
-        mean_of(list(values.values()), level=level, seed=seed) if values else None,
-        _change(log, scorer, alignment, level=level, seed=seed),
+        mean,
+        change,
         _wins(log, alignment, values, level=level, seed=seed) if scorer.compares and values else None,
         {name: value for name, value in scorer.summary.get(alignment, {}).items() if math.isfinite(value)},
     )
@@ -145,6 +149,12 @@ def _change(log: Log, scorer: ScorerRecord, alignment: str, *, level: float, see
     found = paired_difference([one for one, _ in both], [other for _, other in both], level=level, seed=seed)
     judged = verdict(found.estimate, found.p, scorer.better, level)
     return Change(found.estimate, found.low, found.high, found.p, found.p, found.n, judged)
+
+
+def _above_a_tie(change: Change, win_rate: Interval) -> Change:
+    """The difference from one half with the win rate's own interval: one of wins alone keeps its width."""
+    low, high = (None if bound is None else bound - TIE for bound in (win_rate.low, win_rate.high))
+    return replace(change, low=low, high=high)
 
 
 def _counts(log: Log, scorer: ScorerRecord, alignment: str) -> Counts:

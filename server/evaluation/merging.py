@@ -6,13 +6,14 @@ verdicts against a first alignment that is another one now.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from trimtab.server.evaluation.catalogue import CATALOGUE
-from trimtab.server.evaluation.log import Log, LogError, LogWriter
+from trimtab.server.evaluation.log import Log, LogError, LogWriter, Record
 from trimtab.server.evaluation.records import Alignment, Generation, Header, Score, ScorerRecord
 from trimtab.server.evaluation.rows import hash_of
 from trimtab.server.evaluation.samples import Sample
@@ -65,7 +66,8 @@ def merge_logs(parts: Sequence[Part]) -> Merged:
 def keep_log(folder: Path, log: Log) -> None:
     """Write a log into a folder that holds none. Raises LogError."""
     with LogWriter.create(folder, log.header, log.samples.values()) as writer:
-        for record in (*log.generations.values(), *log.scores.values(), *log.scorers.values()):
+        records: Iterator[Record] = chain(log.generations.values(), log.scores.values(), log.scorers.values())
+        for record in records:
             writer.add(record)
 
 
@@ -229,12 +231,13 @@ def _notes(parts: Sequence[Part], samples: Mapping[str, Sample], kept: Mapping[s
 
 def _of_headers(parts: Sequence[Part]) -> Iterator[str]:
     """What the merged header cannot say of all logs."""
-    if _differ(part.log.header.seed for part in parts):
-        yield f"the seeds differ ({_each(parts, lambda one: one.seed)}); the header has the first"
-    for key in dict.fromkeys(key for part in parts for key in part.log.header.sampling):
-        if _differ(part.log.header.sampling.get(key) for part in parts):
-            yield f"{key} differs ({_each(parts, lambda one, key=key: one.sampling.get(key))}); the header has none"
+    headers = [part.log.header for part in parts]
+    if _differ(seeds := [one.seed for one in headers]):
+        yield f"the seeds differ ({_each(parts, seeds)}); the header has the first"
+    for key in dict.fromkeys(key for one in headers for key in one.sampling):
+        if _differ(values := [one.sampling.get(key) for one in headers]):
+            yield f"{key} differs ({_each(parts, values)}); the header has none"
 
 
-def _each(parts: Sequence[Part], value_of: Callable[[Header], object]) -> str:
-    return ", ".join(f"{part.name} {value_of(part.log.header)}" for part in parts)
+def _each(parts: Sequence[Part], values: Sequence[object]) -> str:
+    return ", ".join(f"{part.name} {value}" for part, value in zip(parts, values, strict=True))

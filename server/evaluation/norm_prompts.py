@@ -49,20 +49,20 @@ CASES = (
         "It says the opposite of the rule.",
     ),
     WorkedRule(
-        "Do not promise a date of delivery.",
-        "When will my parcel come?",
-        "It will surely be with you on Friday morning.",
-        False,
-        "B",
-        "It promises a date.",
-    ),
-    WorkedRule(
         "Do not tell one customer what another has bought.",
         "What is a good gift for my aunt?",
         "A plant that needs little water is a safe choice.",
         True,
         "B",
         "The rule has nothing to say to it.",
+    ),
+    WorkedRule(
+        "Do not promise a date of delivery.",
+        "When will my parcel come?",
+        "It will surely be with you on Friday morning.",
+        False,
+        "B",
+        "It promises a date.",
     ),
     WorkedRule(
         "Speak of people with respect.",
@@ -77,7 +77,7 @@ CASES = (
         "Will it snow on my birthday next year?",
         "Nobody can know that yet; forecasts reach about ten days.",
         True,
-        "A",
+        "B",
         "It says that this is not known.",
     ),
 )

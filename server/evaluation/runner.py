@@ -41,13 +41,16 @@ def sample_seed(seed: int, sample: str) -> int:
 
 
 def request_of(header: Header, alignment: Alignment, sample: Sample, number: int = 1) -> RequestLine:
-    """The request for an answer. It names its strategy, `plain` too: a server may have a default of its own."""
+    """The request for an answer. It names its strategy, `plain` too, and wants no other answer where a step fails.
+
+    A server may have defaults of its own for both.
+    """
     body = {
         "model": header.model,
         "messages": [dict(turn) for turn in sample.messages],
         "seed": sample_seed(header.seed, sample.id),
         **header.sampling,
-        "alignment": {"strategy": alignment.spec, "trace": "full"},
+        "alignment": {"strategy": alignment.spec, "on_error": "closed", "trace": "full"},
     }
     return RequestLine(number, f"{alignment.name}/{sample.id}", "/v1/chat/completions", body)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from trimtab.server.config_file import ConfigFileError
@@ -142,7 +142,7 @@ def _translated() -> Iterator[None]:
     """Turns what a database raises when it cannot work into errors that have a status; mistakes of ours pass."""
     try:
         yield
-    except (IntegrityError, ProgrammingError):
+    except (DataError, IntegrityError, ProgrammingError):
         raise
     except (DBAPIError, PoolTimeout) as error:
         logger.warning("the database of files and batches: %s", _reason(error))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from trimtab.server.errors import NotFound
-from trimtab.server.jobs.finishing import write_output
+from trimtab.server.jobs.finishing import Overtaken, write_output
 from trimtab.server.jobs.means import NOT_NOW, Means
 from trimtab.server.jobs.records import ENDED, WORKED, BatchRecord, BatchStatus, FileRecord, LineFault, LineResult
 from trimtab.server.jobs.results import Results, result_of
@@ -166,13 +166,16 @@ class Run:
     async def _finish(self, status: BatchStatus, *, faults: tuple[LineFault, ...] = ()) -> None:
         """Rows become files, and with them the batch reaches its end."""
         means = self._means
-        output, errors = await means.kept(write_output, means.jobs, self.record)
+        try:
+            output, errors = await means.kept(write_output, means.jobs, self.record)
+        except Overtaken:
+            return await self._look()
         changes = {
             "output_file_id": output.id if output else None,
             "error_file_id": errors.id if errors else None,
             **({"faults": faults} if faults else {}),
         }
-        await self._move(status, changes, [file for file in (output, errors) if file is not None])
+        return await self._move(status, changes, [file for file in (output, errors) if file is not None])
 
     async def _move(self, status: BatchStatus, changes: Mapping[str, object], files: Sequence[FileRecord] = ()) -> None:
         """The next state; where somebody else was faster, the state the batch is in."""

@@ -73,7 +73,7 @@ class _Seen:
             self._compare(line.body.get("model"))
 
     def _compare(self, model: object) -> None:
-        named = model if isinstance(model, str) else None
+        named = model if isinstance(model, str) and model.isprintable() else None  # PostgreSQL keeps no NUL
         if self.total == 1:
             self.model = named
         self.agree = self.agree and named == self.model

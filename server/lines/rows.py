@@ -60,13 +60,18 @@ def read_rows(path: Path) -> Rows:
         for place, raw in enumerate(file):
             if not raw.endswith(b"\n"):
                 break
-            _read_row(rows, place, raw, path)
+            try:
+                _read_row(rows, place, raw)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise OutputRefused(
+                    f"{path}: line {place + 1} is no row of a batch's output ({error}); mend it, or begin anew with --overwrite"
+                ) from None
             rows.end += len(raw)
     return rows
 
 
-def _read_row(rows: Rows, place: int, raw: bytes, path: Path) -> None:
-    row = _parsed(raw, path, place)
+def _read_row(rows: Rows, place: int, raw: bytes) -> None:
+    row = _parsed(raw)
     custom_id, error = row.get("custom_id"), row.get("error")
     status = row["response"]["status_code"] if row.get("response") else 0
     if is_passing(status, error):
@@ -82,16 +87,11 @@ def _read_row(rows: Rows, place: int, raw: bytes, path: Path) -> None:
             rows.faults.append(fault(row))
 
 
-def _parsed(raw: bytes, path: Path, place: int) -> dict[str, Any]:
-    """A row. Raises OutputRefused."""
-    try:
-        row: dict[str, Any] = jiter.from_json(raw, cache_mode="keys")
-        if row["error"] is None and not (isinstance(row["custom_id"], str) and row["response"]["status_code"]):
-            raise ValueError("neither an answer nor an error")
-    except (ValueError, KeyError, TypeError) as error:
-        raise OutputRefused(
-            f"{path}: line {place + 1} is no row of a batch's output ({error}); mend it, or begin anew with --overwrite"
-        ) from None
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """A row. Raises ValueError, KeyError or TypeError for what is none."""
+    row: dict[str, Any] = jiter.from_json(raw, cache_mode="keys")
+    if row["error"] is None and not (isinstance(row["custom_id"], str) and row["response"]["status_code"]):
+        raise ValueError("neither an answer nor an error")
     return row
 
 

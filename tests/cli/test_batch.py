@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -141,6 +142,18 @@ def test_an_existing_output_is_not_touched_by_mistake(tmp_path: Path) -> None:
     assert output.read_bytes() == before
     assert answer(source, output, "--overwrite").exit_code == 0
     assert [row["custom_id"] for row in rows_of(output)] == ["z"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_devices_and_folders_are_refused(tmp_path: Path) -> None:
+    """A pipe gives its lines once and they are read twice; an output is replaced, as a device must never be."""
+    source, pipe = make_input(tmp_path, 1), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for refused in (answer(pipe, tmp_path / "out.jsonl"), answer(source, pipe, "--overwrite"), answer(source, tmp_path)):
+        assert refused.exit_code == 2
+        assert "pipe or a device" in refused.stderr
+    assert pipe.is_fifo()
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,26 @@ def test_a_log_is_scored_again_without_answering(data: Path, tmp_path: Path) -> 
     assert "Refusals" in result.stdout
 
 
+def test_a_scorer_that_no_sample_serves_is_refused_before_the_model_is_loaded(data: Path, tmp_path: Path) -> None:
+    done("--data", data, "--output", tmp_path / "out", "--no-report")
+    result = RUN.invoke(app, ["eval", "score", str(tmp_path / "out"), "--scorers", "perplexity", "--engine", "scripted"])
+    assert result.exit_code == 2
+    assert "perplexity: no sample has what it needs" in result.output
+    assert "starting the" not in result.output
+
+
+def test_other_weights_than_those_that_answered_are_told_with_both_engines(data: Path, tmp_path: Path) -> None:
+    rows(data, [{"prompt": prompt, "good": ["Jupiter"]} for prompt in PROMPTS])
+    out = tmp_path / "out"
+    done("--data", data, "--output", out, "--no-report", "--config", configured(tmp_path))
+    header = json.loads((out / "header.json").read_text())
+    (out / "header.json").write_text(json.dumps({**header, "model_sha256": "other", "engine": "transformers"}))
+    result = RUN.invoke(app, ["eval", "score", str(out), "--scorers", "perplexity", "--config", str(configured(tmp_path))])
+    assert result.exit_code == 2
+    told = " ".join(result.output.split())
+    assert "'double' on the engine scripted has not the weights that answered ('double' on transformers)" in told
+
+
 def test_a_log_is_scored_by_a_role(data: Path, tmp_path: Path) -> None:
     out, config = tmp_path / "out", tmp_path / "roles.yaml"
     done("--data", data, "--output", out, "--no-report")

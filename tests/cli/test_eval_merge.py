@@ -36,7 +36,7 @@ def test_models_stand_side_by_side_and_are_judged(logs: Path, tmp_path: Path) ->
     out = tmp_path / "out"
     result = ran("merge", logs / "base", logs / "tuned", "-o", out, "--name", f"{logs / 'tuned'}=lora")
     assert result.exit_code == 0, result.output
-    assert "| lora |" in result.stdout
+    assert "lora" in result.stdout
     assert {path.name for path in out.glob("report.*")} == {"report.html", "report.md", "report.json"}
     log = read_log(out)
     assert [one.name for one in log.header.alignments] == ["base:plain", "base:plain#2", "lora"]

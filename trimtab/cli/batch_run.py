@@ -63,6 +63,7 @@ def fulfil(order: Order, *, resume: bool, overwrite: bool) -> None:
     from trimtab.server.lines.run_file import locked
 
     try:
+        _check_files(order)
         with locked(order.output):
             tally, stopped = _answered(order, resume=resume, overwrite=overwrite)
     except OutputRefused as error:
@@ -76,6 +77,18 @@ def fulfil(order: Order, *, resume: bool, overwrite: bool) -> None:
         typer.echo("Stopped; --resume goes on.", err=True)
     if stopped or tally.errors:
         raise typer.Exit(stopped or RUNTIME)
+
+
+def _check_files(order: Order) -> None:
+    """Raise OutputRefused for a pipe, which could be read only once, and for an output that is a device or a folder."""
+    from trimtab.server.lines.errors import OutputRefused
+
+    if not order.input.is_file():
+        raise OutputRefused(f"{order.input} is a pipe or a device; the input is read twice: put its lines into a file")
+    if order.output.exists() and not order.output.is_file():
+        raise OutputRefused(
+            f"{order.output} is a folder, a pipe or a device; the output must be a file, which --resume can read"
+        )
 
 
 def _answered(order: Order, *, resume: bool, overwrite: bool) -> "tuple[Tally, int]":

@@ -38,10 +38,11 @@ def convert(
         fail(f"{output} exists; --overwrite replaces it", USAGE)
     if not output.parent.is_dir():
         fail(f"{output}: there is no folder {output.parent}", USAGE)
+    from trimtab.cli.eval_run import evaluation_errors
     from trimtab.server.evaluation.datasets import read_published
     from trimtab.server.evaluation.rows import write_rows
 
-    with clear_errors():
+    with clear_errors(), evaluation_errors():
         with _bar(file) as reached:
             found = read_published(form, str(file), limit=limit, seed=seed, progress=reached)
         write_rows(output, found.samples)

@@ -11,6 +11,9 @@ from trimtab.cli.failure import USAGE, fail, warn
 if TYPE_CHECKING:
     from trimtab.server.evaluation.merging import Part
 
+ANY = 1.0
+"""What the logs dropped was judged when each was made."""
+
 
 def merge(
     folders: Annotated[
@@ -30,19 +33,16 @@ def merge(
 
     Answers and scores are kept; what compares answers is scored anew: `trimtab eval score DIR --scorers judge --model JUDGE`.
     """
-    from trimtab.cli.eval_run import table_of
+    from trimtab.cli.eval_run import end
     from trimtab.server.evaluation.log import LogError
     from trimtab.server.evaluation.merging import keep_log, merge_logs
-    from trimtab.server.evaluation.report import write_reports
 
     try:
         merged = merge_logs(_parts(folders, name or ()))
         keep_log(output, merged.log)
         for note in merged.notes:
             warn(note)
-        if not no_report:
-            write_reports(output, merged.log)
-            print(table_of((output / "report.md").read_text(encoding="utf-8")))
+        end(output, ANY, report=not no_report)
     except LogError as error:
         fail(str(error), USAGE)
     typer.echo(f"{output}: {len(merged.log.header.alignments)} alignments, {len(merged.log.samples)} samples", err=True)

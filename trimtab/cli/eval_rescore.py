@@ -10,9 +10,9 @@ from trimtab.cli.eval_place import running, trained
 from trimtab.cli.eval_run import end, score_all, to_its_end
 from trimtab.cli.flags import ServeFlags, load
 from trimtab.server.evaluation.catalogue import CATALOGUE, Materials
-from trimtab.server.evaluation.choosing import check_names, choose
+from trimtab.server.evaluation.choosing import check_names, check_needs, choose
 from trimtab.server.evaluation.identity import model_sha256
-from trimtab.server.evaluation.log import LogWriter, read_header, read_log
+from trimtab.server.evaluation.log import Log, LogWriter, read_log
 from trimtab.server.evaluation.records import Header
 from trimtab.server.evaluation.scorers.base import ScorerError
 from trimtab.server.service import Service
@@ -34,15 +34,15 @@ class Rescoring:
 def rescore(wanted: Rescoring) -> None:
     """Score the log, write its reports, and end the command where too much was dropped."""
     check_names(wanted.scorers)
-    header, settings = read_header(wanted.folder), load(wanted.flags, wanted.config)
-    to_its_end(_score(wanted, header, settings), "the numbers of scorers that had finished are there")
+    log, settings = read_log(wanted.folder), load(wanted.flags, wanted.config)
+    check_needs(wanted.scorers, log.samples.values())
+    to_its_end(_score(wanted, log, settings), "the numbers of scorers that had finished are there")
     end(wanted.folder, wanted.max_dropped, report=wanted.report, pipelines=settings.pipelines)
 
 
-async def _score(wanted: Rescoring, header: Header, settings: Settings) -> None:
-    async with _asked(wanted, header, settings) as (service, model):
-        log = await asyncio.to_thread(read_log, wanted.folder)
-        chosen = choose(wanted.scorers, Materials(tuple(log.samples.values()), service, model, header.seed))
+async def _score(wanted: Rescoring, log: Log, settings: Settings) -> None:
+    async with _asked(wanted, log.header, settings) as (service, model):
+        chosen = choose(wanted.scorers, Materials(tuple(log.samples.values()), service, model, log.header.seed))
         with LogWriter.reopen(wanted.folder) as writer:
             await score_all(wanted.folder, chosen, writer, again=True)
 
@@ -70,5 +70,9 @@ async def _with_model(wanted: Rescoring, header: Header) -> AsyncIterator[tuple[
         model = trained(source) or service.models()[0]
         weights = await asyncio.to_thread(model_sha256, service, model)
         if header.model_sha256 and weights != header.model_sha256:
-            raise ScorerError(f"{model!r} is not the model that answered ({header.model!r}); name that one with --model")
+            kind = service.registry.resolve(model).model.engine.kind
+            raise ScorerError(
+                f"{model!r} on the engine {kind} has not the weights that answered ({header.model!r} on {header.engine}); "
+                "name those with --model and --engine"
+            )
         yield service, model

@@ -53,9 +53,12 @@ class Wanted:
 
 def evaluate(wanted: Wanted) -> None:
     """Run an evaluation and end the command with its exit status."""
+    from trimtab.cli.eval_beforehand import check_samples, check_words
+
     with clear_errors(), evaluation_errors():
-        check(wanted)
+        check_words(wanted)
         samples = read_data(wanted)
+        check_samples(wanted, samples)
         to_its_end(_run(wanted, samples), f"--resume goes on with {wanted.output}")
         end(wanted.output, wanted.max_dropped, report=wanted.report, pipelines=_pipelines(wanted))
 
@@ -83,16 +86,6 @@ def to_its_end(work: Coroutine[Any, Any, None], hint: str) -> None:
     except (KeyboardInterrupt, asyncio.CancelledError) as stopped:
         typer.echo(f"Stopped; {hint}.", err=True)
         raise typer.Exit(INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else TERMINATED) from None
-
-
-def check(wanted: Wanted) -> None:
-    """Raise ScorerError or LogError for what cannot work, before anything is loaded."""
-    from trimtab.server.evaluation.choosing import check_names
-    from trimtab.server.evaluation.log import check_free
-
-    check_names(wanted.scorers or ())
-    if not wanted.resume:
-        check_free(wanted.output)
 
 
 def read_data(wanted: Wanted) -> "SampleSet":
@@ -204,12 +197,6 @@ def _is_done(log: "Log", scorer: str, fingerprints: Mapping[str, str]) -> bool:
     return all((scorer, *key) in log.scores for key, one in log.generations.items() if one.error is None)
 
 
-def table_of(report: str) -> str:
-    """What a Markdown report begins with: what was run, and the table of results; no pictures."""
-    head = report.partition("\n## Counts")[0]
-    return "\n".join(line for line in head.splitlines() if not line.startswith("![")).rstrip()
-
-
 def _pipelines(wanted: Wanted) -> "Mapping[str, Spec]":
     from trimtab.cli.flags import load
 
@@ -227,9 +214,9 @@ def end(folder: Path, max_dropped: float, *, report: bool, pipelines: "Mapping[s
     log = read_log(folder)
     if report:
         from trimtab.server.evaluation.report import write_reports
+        from trimtab.server.evaluation.report.terminal import render_text
 
-        write_reports(folder, log)
-        print(table_of((folder / "report.md").read_text(encoding="utf-8")))
+        print(render_text(log, write_reports(folder, log)))
         typer.echo(f"report: {folder / 'report.html'}", err=True)
     lost = [one for one in dropped_by(log, pipelines) if one.share > max_dropped]
     if lost:

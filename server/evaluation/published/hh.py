@@ -28,7 +28,9 @@ def is_transcript(value: Any) -> bool:
 
 def hh_sample(record: Record) -> Sample:
     """The pair: what both transcripts share is the prompt. Raises BadRecord where more than their last answers differ."""
-    chosen, rejected = (transcript(record.get(column), column) for column in ("chosen", "rejected"))
+    if not {"chosen", "rejected"} <= record.keys():
+        raise BadRecord(f"no row of HH-RLHF; that has chosen and rejected, this one {', '.join(record) or 'nothing'}")
+    chosen, rejected = (transcript(record[column], column) for column in ("chosen", "rejected"))
     prompt, better, worse = pair_of(chosen, rejected)
     if better == worse:
         raise BadRecord("chosen and rejected are equal")

@@ -36,7 +36,8 @@ def truthfulqa_sample(record: Record) -> Sample:
     for columns in (_CSV, _HUB):
         if set(columns) <= record.keys():
             return _with_references(record, columns)
-    raise BadRecord(f"no row of TruthfulQA; that has {', '.join(_CSV)}, or question and mc1_targets")
+    forms = f"{', '.join(_CSV)}, or question and mc1_targets"
+    raise BadRecord(f"no row of TruthfulQA; that has {forms}, this one {', '.join(record) or 'nothing'}")
 
 
 def _with_references(record: Record, columns: tuple[str, ...]) -> Sample:

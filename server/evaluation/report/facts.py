@@ -17,7 +17,7 @@ def heading(log: Log) -> str:
 def sentence(log: Log, summary: Summary) -> str:
     """What was done, in a sentence or two."""
     count, first = len(summary.alignments), plain(summary.alignments[0])
-    asked = f"{len(log.samples):,} prompts with seed {log.header.seed}"
+    asked = f"{len(log.samples):,} prompt{'s' if len(log.samples) != 1 else ''} with seed {log.header.seed}"
     if count == 1:
         return f"1 alignment, {first}, was asked {asked}."
     return f"{count} alignments were asked the same {asked}; each is held against {first}, prompt by prompt."

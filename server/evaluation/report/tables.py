@@ -68,12 +68,18 @@ def results(log: Log, summary: Summary) -> Table:
 
 def results_note(log: Log, summary: Summary) -> str:
     """How the table is to be read."""
+    means = f"Means with {summary.level:.0%} intervals (bootstrap; Wilson's for yes and no)"
+    if not summary.comparisons:
+        return f"{means}; nothing was compared. {_left_out(log, summary)}"
     return (
-        f"Means with {summary.level:.0%} intervals (bootstrap; Wilson's for yes and no); beneath, the paired difference from "
-        f"{plain(summary.alignments[0])}. ▲ better, ▼ worse, ◆ different where no side is better: significant at "
-        f"{1 - summary.level:.2g} after Holm's correction for all {summary.comparisons} comparisons. "
+        f"{means}; beneath, the paired difference from {plain(summary.alignments[0])}. ▲ better, ▼ worse, ◆ different where no "
+        f"side is better: significant at {1 - summary.level:.2g} after Holm's correction for {_comparisons(summary)}. "
         f"A difference without a sign is not shown to be one. {_left_out(log, summary)}"
     )
+
+
+def _comparisons(summary: Summary) -> str:
+    return "the only comparison" if summary.comparisons == 1 else f"all {summary.comparisons} comparisons"
 
 
 def _left_out(log: Log, summary: Summary) -> str:
@@ -85,7 +91,9 @@ def _left_out(log: Log, summary: Summary) -> str:
     asked = scored + unscored + errored + missing
     unfinished = sorted({scorer for scorer, _, _ in log.scores if scorer not in log.scorers})
     behind = f" Not shown, for they were cut short: {', '.join(map(plain, unfinished))}." if unfinished else ""
-    return f"{scored:,} of {asked:,} scores are there: {unscored:,} unscored, {errored:,} errored, {missing:,} missing.{behind}"
+    why = " (Counts says why)" if unscored else ""
+    lost = f"{unscored:,} unscored{why}, {errored:,} errored, {missing:,} missing"
+    return f"{scored:,} of {asked:,} scores are there: {lost}.{behind}"
 
 
 def differences(log: Log, summary: Summary) -> Table:
@@ -128,7 +136,8 @@ def costs(summary: Summary) -> Table:
     head = ("Alignment", "Calls", "Prompt tokens", "Completion tokens", "Latency p50", "Latency p95", "By role")
     note = (
         "Calls and tokens for each answer on average; × is the ratio to the first alignment over the samples both answered. "
-        "Latency runs from request to answer beside the other requests in work."
+        "Latency runs from request to answer beside the other requests in work. Answers under which the alignment was skipped "
+        "or degraded are counted among them."
     )
     return Table("Costs", tuple(map(cell, head)), tuple(_cost_row(one) for one in summary.costs), note)
 
@@ -142,7 +151,7 @@ def counts(log: Log, summary: Summary) -> Table:
             cell(plain(one.alignment)),
             *(cell(f"{n:,}") for n in (one.counts.scored, one.counts.unscored, one.counts.errored)),
             *(cell(f"{n:,}") for n in (one.counts.missing, one.counts.truncated)),
-            cell("; ".join(f"{plain(reason, most=80)} ({n:,})" for reason, n in list(one.counts.reasons.items())[:3])),
+            cell("; ".join(f"{plain(reason, most=160)} ({n:,})" for reason, n in list(one.counts.reasons.items())[:3])),
         )
         for one in summary.measures
         if not _is_own_baseline(log, summary, one)
@@ -224,7 +233,9 @@ def _cost_row(one: Costs) -> tuple[Cell, ...]:
         for role, spent in one.by_role.items()
     )
     return (
-        cell(plain(one.alignment), f"{answers:,} answers"),
+        cell(
+            plain(one.alignment), f"{answers:,} answers", *(f"{n:,} {plain(how)}" for how, n in sorted(one.not_applied.items()))
+        ),
         cell(_each(total.calls, answers), times(ratios.calls)),
         cell(_each(total.prompt_tokens, answers)),
         cell(_each(total.completion_tokens, answers), times(ratios.completion_tokens)),

@@ -9,11 +9,11 @@ from trimtab.server.evaluation.report.figures import pictures
 from trimtab.server.evaluation.report.html import render_page
 from trimtab.server.evaluation.report.json import render_json
 from trimtab.server.evaluation.report.markdown import render_markdown
-from trimtab.server.evaluation.summary import summarise
+from trimtab.server.evaluation.summary import Summary, summarise
 
 
-def write_reports(folder: Path, log: Log) -> None:
-    """Writes `report.html`, `report.md`, `report.json` and, beside the Markdown, its pictures `report-*.svg`.
+def write_reports(folder: Path, log: Log) -> Summary:
+    """The numbers of `report.html`, `report.md`, `report.json` and, beside the Markdown, its pictures `report-*.svg`.
 
     Raises LogError where the folder cannot be written.
     """
@@ -24,6 +24,7 @@ def write_reports(folder: Path, log: Log) -> None:
     for name, picture in drawn.items():
         _write(folder / name, picture)
     _write(folder / "report.html", render_page(log, summary))
+    return summary
 
 
 def _write(path: Path, text: str) -> None:

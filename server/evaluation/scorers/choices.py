@@ -1,5 +1,6 @@
 """Multiple choice: how often the model's likeliest letter is that of a right option, with the options in several orders."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,9 @@ class Choices:
             return Verdict(None, wrong)
         count = len(item.sample.choices)
         shifts = spread_out(count, self.rotations)
-        picked = await all_of([self._picked(item, shift) for shift in shifts])
+        picked = [option for option in await all_of([self._picked(item, shift) for shift in shifts]) if option is not None]
+        if len(picked) < len(shifts):
+            return Verdict(None, "the model gave nan for a letter, which is no number")
         right = [option in item.sample.correct for option in picked]
         details = {
             "picked": picked,
@@ -108,14 +111,16 @@ class Choices:
         }
         return Verdict(sum(right) / len(right), details=details)
 
-    async def _picked(self, item: Item, shift: int) -> int:
-        """The option behind the likeliest letter, with the options moved up by `shift`."""
+    async def _picked(self, item: Item, shift: int) -> int | None:
+        """The option behind the likeliest letter, with the options moved up by `shift`; None where a letter has no number."""
         options = item.sample.choices
         moved = (*options[shift:], *options[:shift])
         question = Message.from_wire(item.sample.messages[-1]).text
         logprobs = await self.readings.letters(
             item.alignment, item.sample.messages, LAYOUTS, lambda layout: asked(question, moved, layout), len(options)
         )
+        if any(map(math.isnan, logprobs)):
+            return None
         return (max(range(len(options)), key=logprobs.__getitem__) + shift) % len(options)
 
 

@@ -139,9 +139,10 @@ def test_a_folder_with_answers_is_not_begun_again(tmp_path: Path) -> None:
 
 
 def test_a_log_without_an_answer_is_begun_anew(tmp_path: Path) -> None:
-    LogWriter.create(tmp_path, header(), SAMPLES).close()
+    with LogWriter.create(tmp_path, header(), SAMPLES) as writer:
+        writer.add(generation("plain", "b", error="400 unknown_strategy: no such thing"))
     LogWriter.create(tmp_path, header(seed=5), SAMPLES).close()
-    assert read_log(tmp_path).header.seed == 5
+    assert (read_log(tmp_path).header.seed, read_log(tmp_path).generations) == (5, {})
 
 
 def test_a_beginning_that_was_cut_short_is_no_log(tmp_path: Path) -> None:

@@ -229,3 +229,11 @@ def test_one_alignment_is_compared_with_none() -> None:
     text = render_text(log, summarise(log))
     assert "was asked 1 prompt with seed 7." in text
     assert "nothing was compared" in text
+
+
+def test_answers_that_an_alignment_was_skipped_for_are_counted(tmp_path: Path) -> None:
+    skipped = {("norms", 0): {"status": "skipped"}, ("norms", 1): {"status": "degraded"}, ("plain", 0): {"status": "applied"}}
+    log = log_of({("reward", "plain"): [0.0] * 3, ("reward", "norms"): [1.0] * 3}, answers=skipped)
+    text = written(tmp_path, log)["report.md"]
+    assert "| norms<br>3 answers<br>1 degraded<br>1 skipped |" in text
+    assert "| plain<br>3 answers |" in text

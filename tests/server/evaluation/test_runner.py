@@ -99,7 +99,7 @@ async def test_alignments_of_a_sample_stand_next_to_each_other_with_one_seed() -
     assert (first["max_tokens"], first["model"], second["alignment"]) == (
         16,
         MODEL,
-        {"strategy": "value_prompt", "trace": "full"},
+        {"strategy": "value_prompt", "on_error": "closed", "trace": "full"},
     )
 
 

@@ -110,6 +110,14 @@ def test_a_rate_of_all_ones_keeps_its_width() -> None:
     assert mean.low == pytest.approx(0.7225, abs=1e-4)
 
 
+def test_a_win_rate_and_its_distance_from_one_half_have_the_same_interval() -> None:
+    # Wilson, 4 of 4 at 95 %: from 4 / (4 + 1.96^2) = 0.5101 to 1; all signs alike have p = 2 / 2^4.
+    judged = summarise(log_of({("judge", "norms"): [1.0] * 4}, scorers=(JUDGE,))).measure("judge", "norms")
+    assert judged.change is not None
+    assert (judged.change.low, judged.change.high) == (pytest.approx(0.0101, abs=1e-4), 0.5)
+    assert judged.change.p == pytest.approx(0.125)
+
+
 def test_costs_stand_beside_the_first_alignments_over_the_samples_both_answered() -> None:
     cheap = Cost(calls=1, prompt_tokens=10, completion_tokens=10, ms=100.0)
     dear = Cost(calls=4, prompt_tokens=60, completion_tokens=40, ms=250.0, by_role={"judge": {"calls": 3, "prompt_tokens": 30}})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import DataError
 
 from tests.server.jobs.postgres import postgres_server
 from tests.server.jobs.records import OWNER, a_file
@@ -106,6 +107,8 @@ def test_a_postgres_server_may_go_and_come_back(tmp_path: Path) -> None:
             store.get_file(OWNER, file.id)
         server.start()
         assert store.get_file(OWNER, file.id) == file
+        with pytest.raises(DataError):  # a mistake of ours, which passes by no waiting
+            store.add_file(a_file(filename="a\0b"))
         other = Store.open(f"postgresql+psycopg{url}", tmp_path)
         assert other.get_file(OWNER, file.id) == file
         other.close()

@@ -119,6 +119,12 @@ async def test_lines_that_name_several_models_name_none_together(jobs: Jobs) -> 
         assert (await reached(jobs, batch, "completed")).model is None
 
 
+async def test_a_model_that_no_database_keeps_is_left_out(jobs: Jobs) -> None:
+    batch = batch_of(jobs, text_of([line("a", body={"model": "m\0", "messages": []})]))
+    async with working(jobs, ready()):
+        assert (await reached(jobs, batch, "completed")).model is None
+
+
 async def test_an_input_that_has_gone_is_told(jobs: Jobs) -> None:
     batch = batch_of(jobs, lines(2))
     jobs.blobs.delete(batch.input_file_id)

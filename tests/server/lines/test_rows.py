@@ -60,7 +60,19 @@ def test_a_file_cut_anywhere_loses_only_its_last_row(tmp_path_factory: pytest.Te
     assert rows.ids == {f"é{number}" for number in range(1, left.count(b"\n") + 1)}
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", "{}", '{"custom_id": "a", "response": null, "error": null}', "\0\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no json",
+        "[]",
+        "{}",
+        '{"custom_id": "a", "response": null, "error": null}',
+        '{"custom_id": "a", "response": null, "error": "the line broke"}',
+        '{"custom_id": "a", "response": null, "error": {"line": "two"}}',
+        '{"custom_id": "a", "response": {"status_code": "200"}, "error": null}',
+        "\0\0",
+    ],
+)
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, text: str) -> None:
     path = written(tmp_path / "out.jsonl")
     with path.open("a") as file:
