@@ -19,7 +19,7 @@ from trimtab.server.config_reference import type_name
 from trimtab.server.evaluation import records
 from trimtab.server.evaluation.catalogue import CATALOGUE, ENTRIES, Entry, Materials
 from trimtab.server.evaluation.checking import CHECKABLE
-from trimtab.server.evaluation.forms import PUBLISHED, sample_of
+from trimtab.server.evaluation.data.forms import PUBLISHED, sample_of
 from trimtab.server.evaluation.samples import Sample
 from trimtab.server.evaluation.scorers.base import Scorer
 from trimtab.server.evaluation.scorers.choices import Choices
@@ -46,6 +46,8 @@ ASKING: Mapping[str, Callable[[], Scorer]] = {
     "choices": lambda: Choices(NOBODY),
     "sign_agreement": lambda: SignAgreement(PairUtilities(NOBODY)),
     "misalignment_gap": lambda: MisalignmentGap(PairUtilities(NOBODY)),
+    "sign_agreement_reward": lambda: SignAgreement(PairUtilities(NOBODY, SimpleNamespace())),
+    "misalignment_gap_reward": lambda: MisalignmentGap(PairUtilities(NOBODY, SimpleNamespace())),
     "perplexity": lambda: Perplexity(NOBODY),
 }
 """Scorers that ask a model, without one."""

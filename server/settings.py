@@ -291,11 +291,11 @@ class JobsConfig(_Section):
     """Largest uploaded file."""
     key_gib: float | None = Field(default=None, gt=0)
     """Disk that the files of one key may take; default no limit."""
-    window_s: float = Field(default=86_400.0, gt=0)
+    window_s: float = Field(default=86_400.0, gt=0, le=31_536_000)
     """Time a batch has (`completion_window`); then it expires, with what was answered."""
-    retention_s: float | None = Field(default=2_592_000.0, gt=0)
+    retention_s: float | None = Field(default=2_592_000.0, gt=0, le=3_153_600_000)
     """Age at which files are deleted; default 30 days, none = never."""
-    lease_s: float = Field(default=30.0, gt=0)
+    lease_s: float = Field(default=30.0, gt=0, le=3600)
     """How long a batch stays with a worker that is not heard of any more."""
 
 

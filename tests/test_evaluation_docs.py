@@ -22,8 +22,8 @@ from trimtab.server.api.schemas.check import CheckRequest
 from trimtab.server.evaluation.catalogue import CATALOGUE, ENTRIES
 from trimtab.server.evaluation.checking import CHECKABLE
 from trimtab.server.evaluation.choosing import check_names
-from trimtab.server.evaluation.columns import KNOWN
-from trimtab.server.evaluation.forms import PUBLISHED, sample_of
+from trimtab.server.evaluation.data.columns import KNOWN
+from trimtab.server.evaluation.data.forms import PUBLISHED, sample_of
 from trimtab.server.evaluation.records import Generation, Header, Score, ScorerRecord
 from trimtab.server.jobs.records import BatchStatus
 from trimtab.server.jobs.validating import check

@@ -30,6 +30,7 @@ class Materials:
     seed: int = 0
     _likelihoods: "ServiceLikelihoods | None" = None
     _utilities: "PairUtilities | None" = None
+    _rewarded: "PairUtilities | None" = None
 
     def served(self) -> Service:
         """The service. Raises ScorerError where there is none."""
@@ -53,12 +54,21 @@ class Materials:
         return self._likelihoods
 
     def utilities(self) -> "PairUtilities":
-        """The pairs' utilities, each asked for once. Raises ScorerError."""
+        """The pairs' utilities, people's by the data's choice, each asked for once. Raises ScorerError."""
         from trimtab.server.evaluation.scorers.misalignment import PairUtilities
 
         if self._utilities is None:
             self._utilities = PairUtilities(self.likelihoods())
         return self._utilities
+
+    def rewarded_utilities(self) -> "PairUtilities":
+        """The same, people's by the reward model. Raises ScorerError."""
+        from trimtab.server.evaluation.models import rewards_of
+        from trimtab.server.evaluation.scorers.misalignment import PairUtilities
+
+        if self._rewarded is None:
+            self._rewarded = PairUtilities(self.likelihoods(), rewards_of(self.served()))
+        return self._rewarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +183,18 @@ def _sign_agreement(materials: Materials) -> Scorer:
     return SignAgreement(materials.utilities())
 
 
+def _misalignment_gap_reward(materials: Materials) -> Scorer:
+    from trimtab.server.evaluation.scorers.misalignment import MisalignmentGap
+
+    return MisalignmentGap(materials.rewarded_utilities())
+
+
+def _sign_agreement_reward(materials: Materials) -> Scorer:
+    from trimtab.server.evaluation.scorers.misalignment import SignAgreement
+
+    return SignAgreement(materials.rewarded_utilities())
+
+
 def _perplexity(materials: Materials) -> Scorer:
     from trimtab.server.evaluation.scorers.perplexity import Perplexity
 
@@ -209,12 +231,15 @@ def _with(role: str) -> Callable[[Materials], bool]:
 
 
 PAIRS, REFERENCE = "preference pairs: `chosen` and `rejected`", "a reference answer: `good` or `chosen`"
+REWARDED = f"{PAIRS}; a scoring model in the role `reward`"
 ENTRIES: tuple[Entry, ...] = (
     Entry("reward", _reward, default=_with("reward"), asks="reward"),
     Entry("judge", _judge, default=_with("judge"), asks="judge"),
     Entry("choices", _choices, lambda one: len(one.choices) > 1, asks="policy", wants="options: `choices` and `answer`"),
     Entry("sign_agreement", _sign_agreement, _has_pair, asks="policy", wants=PAIRS),
     Entry("misalignment_gap", _misalignment_gap, _has_pair, asks="policy", wants=PAIRS),
+    Entry("sign_agreement_reward", _sign_agreement_reward, _has_pair, default=_never, asks="policy", wants=REWARDED),
+    Entry("misalignment_gap_reward", _misalignment_gap_reward, _has_pair, default=_never, asks="policy", wants=REWARDED),
     Entry("perplexity", _perplexity, lambda one: bool(one.good or one.chosen), asks="policy", wants=REFERENCE),
     *_overlaps("bleu"),
     *_overlaps("rouge_1"),

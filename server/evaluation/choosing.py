@@ -80,15 +80,22 @@ def _chosen(built: Mapping[str, Scorer], materials: Materials, left_out: Sequenc
 
 
 def _fingerprint(entry: Entry, scorer: Scorer, materials: Materials) -> str:
-    """Of what its numbers depend on: what it says of itself, its configuration, its model and the prompts of that."""
+    """Of what its numbers depend on beside the model that answered: what it says of itself, its configuration, whom it asks."""
     told = {
         "about": asdict(scorer.about),
         "own": getattr(scorer, "sha256", ""),
         "config": repr(getattr(scorer, "config", "")),
-        "model": role_sha256(materials.service, entry.asks, materials.model) if entry.asks and materials.service else "",
+        "model": _model_asked(entry, materials),
         "prompts": prompts_sha256() if entry.asks else "",
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _model_asked(entry: Entry, materials: Materials) -> str:
+    """The model of a role; the policy itself, which a log's header names, is none."""
+    if entry.asks in (None, "policy") or materials.service is None:
+        return ""
+    return role_sha256(materials.service, entry.asks, materials.model)
 
 
 def dropped_by(log: Log, pipelines: Mapping[str, Spec] | None = None) -> list[Dropped]:

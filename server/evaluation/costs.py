@@ -11,6 +11,8 @@ import numpy as np
 
 from trimtab.server.evaluation.log import Log
 from trimtab.server.evaluation.records import Generation
+from trimtab.server.evaluation.statistics.exact_intervals import quantile_interval
+from trimtab.server.evaluation.statistics.interval import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Costs:
     answers: int
     total: Spent
     by_role: Mapping[str, Spent]
-    p50_ms: float | None
+    p50_ms: Interval | None
     """From request to answer, beside the other requests that ran; None without answers."""
-    p95_ms: float | None
+    p95_ms: Interval | None
     ratios: Ratios
     not_applied: Mapping[str, int] = field(default_factory=dict)
     """Of the answers, those under which the alignment was skipped, degraded or failed; they are scored like the others."""
@@ -70,8 +72,8 @@ def _costs(alignment: str, answers: Mapping[str, Generation], first: Mapping[str
         len(answers),
         _total(answers.values()),
         _by_role(answers.values()),
-        _quantile(ms, 0.5),
-        _quantile(ms, 0.95),
+        quantile_interval(ms, 0.5) if ms else None,
+        quantile_interval(ms, 0.95) if ms else None,
         _ratios([answers[one] for one in shared], [first[one] for one in shared]),
         dict(Counter(one.status for one in answers.values() if one.status not in (None, "applied"))),
     )

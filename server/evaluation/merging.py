@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 
 from trimtab.server.evaluation.catalogue import CATALOGUE
+from trimtab.server.evaluation.data.rows import hash_of
 from trimtab.server.evaluation.log import Log, LogError, LogWriter, Record
 from trimtab.server.evaluation.records import Alignment, Generation, Header, Score, ScorerRecord
-from trimtab.server.evaluation.rows import hash_of
 from trimtab.server.evaluation.samples import Sample
 from trimtab.server.evaluation.scorers.base import ScorerError
 

@@ -32,7 +32,7 @@ class Header(_Record):
     """Unix time."""
     model: str
     model_sha256: str = ""
-    """Of what identifies the weights: the manifest or the names and sizes of the files; empty for a remote model."""
+    """Of names, sizes and samples of the files of the weights; empty for a remote model, and where there are several."""
     engine: str = ""
     dataset: str
     """Its name, without folders."""

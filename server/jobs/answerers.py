@@ -15,7 +15,7 @@ AnswererOf = Callable[[str], Answerer]
 """What answers for the key of this name."""
 
 TRIES = 10
-"""Requests of one line; the pauses between them are about five minutes in all."""
+"""Requests of one line; the pauses between them are about four minutes in all."""
 PASSING = frozenset({429, 502, 503, 504})
 """Statuses of a server that may well answer later."""
 LASTING = frozenset({"insufficient_quota", "alignment_deadline"})

@@ -9,7 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from trimtab.cli.app import app
-from trimtab.server.evaluation.datasets import read_samples
+from trimtab.server.evaluation.data.datasets import read_samples
 
 ROWS = [
     {"chosen": f"\n\nHuman: Is {i} even?\n\nAssistant: Let me see.", "rejected": f"\n\nHuman: Is {i} even?\n\nAssistant: Pass."}

@@ -10,7 +10,7 @@ import typer
 from trimtab.cli.failure import USAGE, clear_errors, fail, warn
 
 if TYPE_CHECKING:
-    from trimtab.server.evaluation.datasets import SampleSet
+    from trimtab.server.evaluation.data.datasets import SampleSet
 
 app = typer.Typer(help="Data of evaluations.", no_args_is_help=True)
 
@@ -39,8 +39,8 @@ def convert(
     if not output.parent.is_dir():
         fail(f"{output}: there is no folder {output.parent}", USAGE)
     from trimtab.cli.eval_run import evaluation_errors
-    from trimtab.server.evaluation.datasets import read_published
-    from trimtab.server.evaluation.rows import write_rows
+    from trimtab.server.evaluation.data.datasets import read_published
+    from trimtab.server.evaluation.data.rows import write_rows
 
     with clear_errors(), evaluation_errors():
         with _bar(file) as reached:

@@ -127,7 +127,10 @@ def run(
     max_dropped: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share that may be errored or unscored before the run counts as failed.", rich_help_panel=ANSWERS
+            min=0,
+            max=1,
+            help="Share of rows that may be bad, and of answers errored or unscored, before the run counts as failed.",
+            rich_help_panel=ANSWERS,
         ),
     ] = 0.05,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write the log alone.", rich_help_panel=DATA)] = False,

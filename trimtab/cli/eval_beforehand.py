@@ -3,7 +3,7 @@
 from trimtab.cli.eval_run import Wanted
 from trimtab.cli.flags import load
 from trimtab.server.evaluation.choosing import check_names, check_needs
-from trimtab.server.evaluation.datasets import SampleSet
+from trimtab.server.evaluation.data.datasets import SampleSet
 from trimtab.server.evaluation.identity import named
 from trimtab.server.evaluation.log import HEADER, check_free, check_same
 from trimtab.strategies.config import parse_spec

@@ -13,6 +13,7 @@ from trimtab.server.evaluation.catalogue import CATALOGUE, Materials
 from trimtab.server.evaluation.choosing import check_names, check_needs, choose
 from trimtab.server.evaluation.identity import model_sha256
 from trimtab.server.evaluation.log import Log, LogWriter, read_log
+from trimtab.server.evaluation.merging import check_askable
 from trimtab.server.evaluation.records import Header
 from trimtab.server.evaluation.scorers.base import ScorerError
 from trimtab.server.service import Service
@@ -35,6 +36,7 @@ def rescore(wanted: Rescoring) -> None:
     """Score the log, write its reports, and end the command where too much was dropped."""
     check_names(wanted.scorers)
     log, settings = read_log(wanted.folder), load(wanted.flags, wanted.config)
+    check_askable(log.header, wanted.scorers)
     check_needs(wanted.scorers, log.samples.values())
     to_its_end(_score(wanted, log, settings), "the numbers of scorers that had finished are there")
     end(wanted.folder, wanted.max_dropped, report=wanted.report, pipelines=settings.pipelines)

@@ -17,7 +17,7 @@ from trimtab.cli.flags import ServeFlags
 if TYPE_CHECKING:
     from trimtab.cli.eval_place import Place
     from trimtab.server.evaluation.choosing import Chosen
-    from trimtab.server.evaluation.datasets import SampleSet
+    from trimtab.server.evaluation.data.datasets import SampleSet
     from trimtab.server.evaluation.log import Log, LogWriter
     from trimtab.server.evaluation.records import Header
     from trimtab.server.settings import Spec
@@ -66,10 +66,10 @@ def evaluate(wanted: Wanted) -> None:
 @contextmanager
 def evaluation_errors() -> Iterator[None]:
     """Turn what an evaluation raises into a message and an exit status."""
+    from trimtab.server.evaluation.data.sources import DatasetError
     from trimtab.server.evaluation.log import LogError
     from trimtab.server.evaluation.runner import RunError
     from trimtab.server.evaluation.scorers.base import ScorerError
-    from trimtab.server.evaluation.sources import DatasetError
 
     try:
         yield
@@ -90,8 +90,8 @@ def to_its_end(work: Coroutine[Any, Any, None], hint: str) -> None:
 
 def read_data(wanted: Wanted) -> "SampleSet":
     """The samples; rows that make none are told of. Raises DatasetError, also where too many rows make none."""
-    from trimtab.server.evaluation.datasets import read_samples
-    from trimtab.server.evaluation.sources import DatasetError
+    from trimtab.server.evaluation.data.datasets import read_samples
+    from trimtab.server.evaluation.data.sources import DatasetError
 
     found = read_samples(wanted.data, columns=wanted.columns or {}, limit=wanted.limit, seed=wanted.seed)
     if not found.bad:

@@ -29,6 +29,8 @@ def facts(log: Log) -> Iterator[tuple[str, str]]:
     yield "Model", plain(header.model)
     if header.model_sha256:
         yield "Model SHA-256", header.model_sha256
+    if header.merged_from:
+        yield "Merged from", "; ".join(map(plain, header.merged_from))
     if header.engine:
         yield "Engine", plain(header.engine)
     yield "Dataset", f"{plain(header.dataset)}, {header.samples:,} samples"

@@ -239,10 +239,17 @@ def _cost_row(one: Costs) -> tuple[Cell, ...]:
         cell(_each(total.calls, answers), times(ratios.calls)),
         cell(_each(total.prompt_tokens, answers)),
         cell(_each(total.completion_tokens, answers), times(ratios.completion_tokens)),
-        cell(milliseconds(one.p50_ms), times(ratios.p50_ms)),
-        cell(milliseconds(one.p95_ms)),
+        _latency(one.p50_ms, times(ratios.p50_ms)),
+        _latency(one.p95_ms),
         cell(*roles),
     )
+
+
+def _latency(found: Interval | None, *more: str) -> Cell:
+    """A quantile with its interval; of few answers a side has no bound."""
+    if found is None:
+        return cell(NOTHING)
+    return cell(milliseconds(found.estimate), f"{milliseconds(found.low)} to {milliseconds(found.high)}", *more)
 
 
 def _each(total: float, answers: int) -> str:

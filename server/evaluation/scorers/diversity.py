@@ -55,11 +55,12 @@ class Distinct:
     def about(self) -> About:
         """What it measures."""
         n = self.config.n
+        runs = "words" if n == 1 else f"runs of {n} words"
         return About(
             name=f"distinct_{n}",
             title=f"Distinct-{n}",
             better="neither",
-            says=f"Different runs of {n} words by all runs of {n} words in the answer, 0 to 1; longer answers have less.",
+            says=f"Different {runs} by all {runs} in the answer, 0 to 1; longer answers have less.",
             source="Li et al. 2016, arXiv 1510.03055",
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trimtab.server.evaluation.models import chat_on
+from trimtab.server.evaluation.prompts import fingerprint
 from trimtab.server.evaluation.scorers.asking import AT_ONCE, all_of, each
 from trimtab.server.evaluation.scorers.base import About, Item, Verdict
 from trimtab.server.evaluation.scorers.verdicts import PairVerdicts, ReadVerdicts, WrittenVerdicts
@@ -29,6 +30,11 @@ class Judge:
 
     verdicts: PairVerdicts
     at_once: int = AT_ONCE
+
+    @property
+    def sha256(self) -> str:
+        """Of what it asks, but for the pair."""
+        return fingerprint()
 
     @property
     def about(self) -> About:

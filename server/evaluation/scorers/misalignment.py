@@ -11,7 +11,7 @@ loss it was trained with makes the logit. The policy's is the logistic of its lo
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trimtab.server.evaluation.scorers.asking import AT_ONCE, each, number
@@ -46,6 +46,18 @@ SIGN = About(
     source=SOURCE,
     of_preference=True,
     of_policy=True,
+)
+
+BY_REWARD = "People's side is a reward model's difference, whose unit makes it a logit, in place of the data's choice."
+GAP_BY_REWARD = replace(
+    GAP, name="misalignment_gap_reward", title="Misalignment by reward model", says=f"{GAP.says} {BY_REWARD}"
+)
+SIGN_BY_REWARD = replace(
+    SIGN,
+    name="sign_agreement_reward",
+    title="Sign agreement by reward model",
+    says=f"{SIGN.says} {BY_REWARD}",
+    of_preference=False,
 )
 
 Unit = Literal["token", "answer"]
@@ -122,7 +134,7 @@ class MisalignmentGap:
     @property
     def about(self) -> About:
         """What it measures."""
-        return GAP
+        return GAP if self.utilities.rewards is None else GAP_BY_REWARD
 
     async def score(self, items: Sequence[Item]) -> Sequence[Verdict]:
         """One verdict an item, in order."""
@@ -149,7 +161,7 @@ class SignAgreement:
     @property
     def about(self) -> About:
         """What it measures."""
-        return SIGN
+        return SIGN if self.utilities.rewards is None else SIGN_BY_REWARD
 
     async def score(self, items: Sequence[Item]) -> Sequence[Verdict]:
         """One verdict an item, in order."""

@@ -3,14 +3,10 @@
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from trimtab.server.evaluation.statistics.interval import Interval, Values, Vector, both_tails, pair
-
-Weights = Literal["linear", "quadratic"]
-"""How the distance of two grades counts: as it is, or squared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +28,14 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     Source: Cohen 1960, "A coefficient of agreement for nominal scales".
     """
     labels = sorted(set(_complete("a", a)) | set(_complete("b", b)), key=repr)
-    return _kappa(a, b, labels, 1.0 - np.eye(len(labels)))
-
-
-def weighted_kappa(a: Values, b: Values, grades: Sequence[float], weights: Weights = "quadratic") -> float | None:
-    """Cohen's kappa of grades, where near ones agree in part.
-
-    grades: all there are, ascending, e.g. (1, 2, 3, 4, 5); the distance of two is that of their places.
-    Raises ValueError as `cohen_kappa`, and for a grade that is none of these.
-    Source: Cohen 1968, "Weighted kappa".
-    """
-    places = np.arange(len(grades), dtype=np.float64)
-    distance = np.abs(places[:, None] - places[None, :])
-    _complete("a", list(a))
-    return _kappa(list(a), list(b), list(grades), distance**2 if weights == "quadratic" else distance)
-
-
-def _kappa(a: Sequence[Hashable], b: Sequence[Hashable], labels: Sequence[Hashable], distance: Vector) -> float | None:
-    """1 - observed / expected distance."""
-    table = np.zeros((len(labels), len(labels)))
-    places = {label: place for place, label in enumerate(labels)}
     if len(a) != len(b):
         raise ValueError(f"a holds {len(a)} labels and b {len(b)}; they must be of the same items")
+    places = {label: place for place, label in enumerate(labels)}
+    table = np.zeros((len(labels), len(labels)))
     for one, other in zip(a, b, strict=True):
-        if one not in places or other not in places:
-            raise ValueError(f"{other if one in places else one!r} is none of the grades {list(labels)}")
         table[places[one], places[other]] += 1 / len(a)
-    expected = float((np.outer(table.sum(axis=1), table.sum(axis=0)) * distance).sum())
-    return 1 - float((table * distance).sum()) / expected if expected > 0 else None
+    by_chance = float(table.sum(axis=1) @ table.sum(axis=0))
+    return (float(np.trace(table)) - by_chance) / (1 - by_chance) if by_chance < 1 else None
 
 
 def _complete(name: str, labels: Sequence[Hashable]) -> Sequence[Hashable]:

@@ -100,7 +100,12 @@ def browser(folder: Path) -> Iterator[Browser]:
     (to_read, to_send), (from_read, from_send) = os.pipe(), os.pipe()
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (to_read, from_send)]  # away from 3 and 4, which it reads
     quiet = os.open(os.devnull, os.O_RDWR)
-    flags = [*FLAGS, "--remote-debugging-pipe", f"--user-data-dir={folder}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    flags = [
+        *FLAGS,
+        "--remote-debugging-pipe",
+        f"--user-data-dir={folder}",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ]
     actions = [(os.POSIX_SPAWN_DUP2, quiet, 1), (os.POSIX_SPAWN_DUP2, quiet, 2)]
     actions += [(os.POSIX_SPAWN_DUP2, moved[0], 3), (os.POSIX_SPAWN_DUP2, moved[1], 4)]
     process = os.posix_spawn(FOUND, [FOUND, *flags], {**os.environ, "HOME": str(folder)}, file_actions=actions)

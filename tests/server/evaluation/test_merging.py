@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.server.evaluation.logs import JUDGE, LENGTH, REWARD, log_of
+from trimtab.server.evaluation.data.rows import hash_of
 from trimtab.server.evaluation.log import Log, LogError, read_log
 from trimtab.server.evaluation.merging import Merged, Part, check_askable, keep_log, merge_logs
 from trimtab.server.evaluation.records import ScorerRecord
-from trimtab.server.evaluation.rows import hash_of
 from trimtab.server.evaluation.scorers.base import ScorerError
 from trimtab.server.evaluation.summary import summarise
 

@@ -12,7 +12,6 @@ from trimtab.server.evaluation.statistics.agreement import (
     fleiss_kappa,
     pairwise_agreement,
     spearman,
-    weighted_kappa,
 )
 
 LABELS = st.lists(st.sampled_from("abc"), min_size=1, max_size=20)
@@ -40,19 +39,6 @@ def test_kappa_does_not_care_who_is_first(a: list[str], random: object) -> None:
     b = a[1:] + a[:1]
     one, other = cohen_kappa(a, b), cohen_kappa(b, a)
     assert one == other if one is None or other is None else one == pytest.approx(other)
-
-
-def test_weighted_kappa_by_hand() -> None:
-    # grades 1..3; a 1 1 2 3, b 1 2 2 2. Squared distances 0 1 0 1: mean 0.5.
-    # by chance: a = (1/2, 1/4, 1/4), b = (1/4, 3/4, 0): 1/2*3/4*1 + 1/4*1/4*1 + 1/4*(1/4*4 + 3/4*1) = 0.875; 1 - 0.5 / 0.875
-    assert weighted_kappa([1, 1, 2, 3], [1, 2, 2, 2], (1, 2, 3)) == pytest.approx(1 - 0.5 / 0.875)
-    # plain distances: the same but 2 for 4 in one place: 0.75
-    assert weighted_kappa([1, 1, 2, 3], [1, 2, 2, 2], (1, 2, 3), "linear") == pytest.approx(1 - 0.5 / 0.75)
-
-
-def test_weights_of_two_grades_are_none() -> None:
-    a, b = [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]
-    assert weighted_kappa(a, b, (0, 1)) == pytest.approx(cohen_kappa(a, b))
 
 
 def test_fleiss_kappa_by_hand() -> None:
@@ -125,7 +111,6 @@ BAD = {
     "empty": (lambda: cohen_kappa("", ""), "a holds no labels"),
     "missing": (lambda: cohen_kappa(["a", None], ["a", "b"]), r"a\[1\] is missing"),
     "nan": (lambda: cohen_kappa([1.0, 2.0], [1.0, math.nan]), r"b\[1\] is missing"),
-    "grade": (lambda: weighted_kappa([1, 7], [1, 2], (1, 2, 3)), r"7 is none of the grades \[1, 2, 3\]"),
     "ragged": (lambda: fleiss_kappa(["ab", "a"]), r"ratings\[1\] holds 1 ratings and ratings\[0\] 2"),
     "fleiss missing": (lambda: fleiss_kappa([["a", None]]), r"ratings\[0\]\[1\] is missing"),
     "one rater": (lambda: fleiss_kappa(["a", "b"]), "by one rater"),

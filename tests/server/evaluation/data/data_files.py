@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trimtab.server.evaluation.datasets import SampleSet, read_samples
+from trimtab.server.evaluation.data.datasets import SampleSet, read_samples
 from trimtab.server.evaluation.samples import Sample
 
 

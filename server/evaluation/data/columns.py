@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trimtab.server.evaluation.fields import divided
-from trimtab.server.evaluation.sources import DatasetError
+from trimtab.server.evaluation.data.fields import divided
+from trimtab.server.evaluation.data.sources import DatasetError
 
 SEVERAL = ("good", "bad", "references", "correct_answers", "incorrect_answers", "choices")
 """Columns whose cell in a CSV file holds several values."""

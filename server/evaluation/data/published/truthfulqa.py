@@ -8,9 +8,9 @@ Source: Lin et al. 2022, arXiv 2109.07958.
 
 from typing import Any
 
-from trimtab.server.evaluation.conversations import as_user
-from trimtab.server.evaluation.fields import BadRecord, Record, a_string, divided, strings
-from trimtab.server.evaluation.multiple_choice import TARGETS, options_of
+from trimtab.server.evaluation.data.conversations import as_user
+from trimtab.server.evaluation.data.fields import BadRecord, Record, a_string, divided, strings
+from trimtab.server.evaluation.data.multiple_choice import TARGETS, options_of
 from trimtab.server.evaluation.samples import Sample
 
 _CSV = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")

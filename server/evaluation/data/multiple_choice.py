@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from trimtab.server.evaluation.fields import BadRecord, Record, a_list, a_string, an_object, named, strings
+from trimtab.server.evaluation.data.fields import BadRecord, Record, a_list, a_string, an_object, named, strings
 
 TARGETS = ("mc1_targets", "mc2_targets")
 """Columns that hold options and labels; the first that is there counts: with one right option, with several."""

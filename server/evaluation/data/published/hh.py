@@ -7,8 +7,8 @@ Source: Bai et al. 2022, arXiv 2204.05862.
 import re
 from typing import Any
 
-from trimtab.server.evaluation.conversations import pair_of
-from trimtab.server.evaluation.fields import BadRecord, Record, a_string
+from trimtab.server.evaluation.data.conversations import pair_of
+from trimtab.server.evaluation.data.fields import BadRecord, Record, a_string
 from trimtab.server.evaluation.samples import Sample, Turn
 
 OPENING = "\n\nHuman:"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.server.evaluation.data_files import jsonl, reason, sample, samples
-from trimtab.server.evaluation.datasets import read_samples
-from trimtab.server.evaluation.rows import row_of, write_rows
+from tests.server.evaluation.data.data_files import jsonl, reason, sample, samples
+from trimtab.server.evaluation.data.datasets import read_samples
+from trimtab.server.evaluation.data.rows import row_of, write_rows
+from trimtab.server.evaluation.data.sources import DatasetError
 from trimtab.server.evaluation.samples import Sample
-from trimtab.server.evaluation.sources import DatasetError
 
 Q = "What floats on water?"
 USER = {"role": "user", "content": Q}

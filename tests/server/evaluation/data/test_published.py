@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.server.evaluation.data_files import jsonl, reason, sample
-from trimtab.server.evaluation.datasets import read_published, read_samples
-from trimtab.server.evaluation.sources import DatasetError
+from tests.server.evaluation.data.data_files import jsonl, reason, sample
+from trimtab.server.evaluation.data.datasets import read_published, read_samples
+from trimtab.server.evaluation.data.sources import DatasetError
 
 ASKED = "\n\nHuman: Can cats swim?\n\nAssistant: Most can.\n\nHuman: Do they like it?"
 HH = {"chosen": f"{ASKED}\n\nAssistant: Few do.", "rejected": f"{ASKED}\n\nAssistant:  Who cares:\n\nyes. "}

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trimtab.server.evaluation import multiple_choice
-from trimtab.server.evaluation.conversations import answer_to, as_user, pair_of, prompt_of, turns_of, with_system
-from trimtab.server.evaluation.fields import BadRecord, Record, a_flag, a_number, a_string, an_object, named, strings
-from trimtab.server.evaluation.published.hh import hh_sample, is_hh, is_transcript, transcript
-from trimtab.server.evaluation.published.realtoxicity import is_realtoxicity, realtoxicity_sample
-from trimtab.server.evaluation.published.truthfulqa import is_truthfulqa, truthfulqa_sample
+from trimtab.server.evaluation.data import multiple_choice
+from trimtab.server.evaluation.data.conversations import answer_to, as_user, pair_of, prompt_of, turns_of, with_system
+from trimtab.server.evaluation.data.fields import BadRecord, Record, a_flag, a_number, a_string, an_object, named, strings
+from trimtab.server.evaluation.data.published.hh import hh_sample, is_hh, is_transcript, transcript
+from trimtab.server.evaluation.data.published.realtoxicity import is_realtoxicity, realtoxicity_sample
+from trimtab.server.evaluation.data.published.truthfulqa import is_truthfulqa, truthfulqa_sample
 from trimtab.server.evaluation.samples import Sample, Turn
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from tests.server.evaluation.data_files import jsonl
-from trimtab.server.evaluation.datasets import read_samples
-from trimtab.server.evaluation.sources import DatasetError
+from tests.server.evaluation.data.data_files import jsonl
+from trimtab.server.evaluation.data.datasets import read_samples
+from trimtab.server.evaluation.data.sources import DatasetError
 
 ROWS = [{"prompt": "What has keys?", "good": ["A piano"]}, {"prompt": "What has hands?", "good": ["A clock", "A person"]}]
 

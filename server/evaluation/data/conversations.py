@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trimtab.server.evaluation.fields import BadRecord, a_list, a_string, an_object
+from trimtab.server.evaluation.data.fields import BadRecord, a_list, a_string, an_object
 from trimtab.server.evaluation.samples import Turn
 
 ROLES = ("system", "user", "assistant")

@@ -25,12 +25,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trimtab.server.evaluation.columns import LIKELY, check_sources, check_targets, renamed, typed
-from trimtab.server.evaluation.fields import BadRecord, Record
-from trimtab.server.evaluation.forms import PUBLISHED, NoForm, common, described, sample_of
-from trimtab.server.evaluation.rows import content_id, hash_of
+from trimtab.server.evaluation.data.columns import LIKELY, check_sources, check_targets, renamed, typed
+from trimtab.server.evaluation.data.fields import BadRecord, Record
+from trimtab.server.evaluation.data.forms import PUBLISHED, NoForm, common, described, sample_of
+from trimtab.server.evaluation.data.rows import content_id, hash_of
+from trimtab.server.evaluation.data.sources import DatasetError, Read, name_of, reads
 from trimtab.server.evaluation.samples import Sample
-from trimtab.server.evaluation.sources import DatasetError, Read, name_of, reads
 
 SHOWN = 10
 """Reasons that an error tells."""
@@ -69,7 +69,7 @@ class SampleSet:
 def read_samples(
     source: str, *, columns: Mapping[str, str] = AS_THEY_ARE, limit: int | None = None, seed: int = 0
 ) -> SampleSet:
-    """The samples of a file, a saved data set or a data set of the hub (`trimtab.server.evaluation.sources`).
+    """The samples of a file, a saved data set or a data set of the hub (`trimtab.server.evaluation.data.sources`).
 
     columns: our column -> the source's, e.g. {"prompt": "question"}. limit, seed: a random part of at most so many samples,
     the same for the same samples and seed, and part of that of any larger limit.

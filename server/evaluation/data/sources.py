@@ -22,7 +22,7 @@ import httpx
 import httpx2
 
 from trimtab.server.errors import ServerError
-from trimtab.server.evaluation.fields import named
+from trimtab.server.evaluation.data.fields import named
 
 SUFFIXES: Mapping[str, str] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": ",", ".tsv": "\t"}
 """How files may end, `.gz` aside, and how they are read: a format, or what sets cells apart."""

@@ -6,8 +6,8 @@ Source: Gehman et al. 2020, arXiv 2009.11462.
 
 from collections.abc import Mapping
 
-from trimtab.server.evaluation.conversations import as_user
-from trimtab.server.evaluation.fields import BadRecord, Record, a_flag, a_number, a_string
+from trimtab.server.evaluation.data.conversations import as_user
+from trimtab.server.evaluation.data.fields import BadRecord, Record, a_flag, a_number, a_string
 from trimtab.server.evaluation.samples import Sample
 
 

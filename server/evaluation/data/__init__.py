@@ -1,0 +1,1 @@
+"""Data of an evaluation: files in many forms in, samples out."""
