@@ -281,8 +281,9 @@ class JobsConfig(_Section):
     database: SecretStr | None = None
     """URL of a PostgreSQL database (extra `postgres`); default an SQLite file in `data_dir`. The files themselves lie in
     `data_dir`, which servers that share a database share too."""
-    concurrency: int = Field(default=64, ge=1)
-    """Lines of batches in work at once, over all batches of this server; requests of clients go first."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Lines of batches in work at once, over all batches of this server; default what the largest engine computes together and
+    a quarter more. Requests of clients go first."""
     batches: int = Field(default=4, ge=1)
     """Batches in work at once; more wait."""
     lines: int = Field(default=50_000, ge=1)
@@ -293,7 +294,7 @@ class JobsConfig(_Section):
     """Disk that the files of one key may take; default no limit."""
     window_s: float = Field(default=86_400.0, gt=0, le=31_536_000)
     """Time a batch has (`completion_window`); then it expires, with what was answered."""
-    retention_s: float | None = Field(default=2_592_000.0, gt=0, le=3_153_600_000)
+    retention_s: float | None = Field(default=2_592_000.0, gt=0)
     """Age at which files are deleted; default 30 days, none = never."""
     lease_s: float = Field(default=30.0, gt=0, le=3600)
     """How long a batch stays with a worker that is not heard of any more."""

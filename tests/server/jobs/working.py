@@ -117,7 +117,7 @@ async def working(
         worker=worker_name(),
         jobs=jobs,
         threads=Threads(8),
-        turns=Turns(jobs.config.concurrency, calm),
+        turns=Turns(jobs.config.concurrency or 64, calm),
         answerer_of=lambda owner: answerer,
         metrics=JobMetrics(Metrics(), dict),
         line_bytes=10_000,
