@@ -82,11 +82,13 @@ class JsonFormatter(logging.Formatter):
 def _wordless(error: BaseException | None) -> str:
     """The stacks of an error and of what caused it, the last first; kinds, places and lines of code, no messages."""
     told: list[str] = []
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # an error that is raised again may stand among its own causes
+        seen.add(id(error))
+        if told:
+            told.append("because of ")
         told += [type(error).__qualname__, "\n", *traceback.format_tb(error.__traceback__)]
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if error is not None:
-            told.append("because of ")
     return "".join(told).rstrip()
 
 
