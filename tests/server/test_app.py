@@ -147,6 +147,7 @@ async def test_a_body_that_is_too_large(path: str, chunked: bool) -> None:
 async def test_logs_have_the_id_and_no_content(caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.addFilter(RequestIdFilter())
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="trimtab")
     async with serving(scripted("a very private answer")) as server:
         await server.http.post("/v1/chat/completions", json=HELLO, headers={"x-request-id": "mine"})
         await server.http.post("/v1/chat/completions", json={**HELLO, "stream": True, "n": 0})
