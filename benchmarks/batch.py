@@ -112,7 +112,7 @@ def ours_http(server: Server, source: Path, count: int) -> float:
         begin = time.perf_counter()
         job = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
         while job.status in {"validating", "in_progress", "finalizing"}:
-            time.sleep(POLL_S)
+            time.sleep(POLL_S)  # the Batches API tells its state when it is asked, and no sooner
             job = client.batches.retrieve(job.id)
         elapsed = time.perf_counter() - begin
         if job.status != "completed" or job.output_file_id is None or job.error_file_id:

@@ -150,8 +150,7 @@ class Service:
 
         Raises ModelNotFound, StrategyNotAllowed where the key may not use it, RequestRefused where it has none.
         """
-        model = self.registry.resolve(name or self.models()[0]).model
-        _check_policy(principal, model.id)
+        model = self.model(name, principal)
         if model.engine.tokenizer is None:
             raise RequestRefused(f"the model {model.id!r} has no tokenizer here", param="model", code="unsupported_by_engine")
         return model.engine.tokenizer
@@ -165,8 +164,7 @@ class Service:
 
         Raises ModelNotFound, StrategyNotAllowed, and RequestRefused where this model's weights stay or cannot be these.
         """
-        model = self.registry.resolve(name).model
-        _check_policy(principal, model.id)
+        model = self.model(name, principal)
         engine = model.engine
         if model.adapter is not None or not isinstance(engine, Renewable):
             what = "an adapter" if model.adapter is not None else f"run by the engine {engine.kind}"
@@ -177,6 +175,12 @@ class Service:
             )
         version = await asyncio.shield(asyncio.ensure_future(engine.push_weights(directory)))
         return {"object": "model.weights", "model": model.id, "version": version}
+
+    def model(self, name: str | None, principal: Principal) -> ServedModel:
+        """A model that a key may use; None = the default one. Raises ModelNotFound, StrategyNotAllowed."""
+        model = self.registry.resolve(self.models()[0] if name is None else name).model
+        _check_policy(principal, model.id)
+        return model
 
     def embedder(self, name: str | None, principal: Principal) -> "Encoder":
         """An embedding model; None = the default one. Raises ModelNotFound, StrategyNotAllowed."""

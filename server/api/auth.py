@@ -70,6 +70,11 @@ class Keyring:
         return found
 
 
+def everybody(policies: Sequence[PolicyConfig]) -> Principal:
+    """Who asks without a server: the policies that hold for everybody hold, locks included."""
+    return Keyring((), [policy for policy in policies if policy.key in {"*", "anonymous"}]).identify(None)
+
+
 def require(*scopes: Scope) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency: the caller, who has one of the scopes. Raises Forbidden (403) where the key lacks them."""
 

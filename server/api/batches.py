@@ -3,22 +3,20 @@
 All needs the scope `batch`; a key sees its own batches alone, another one's is a 404.
 """
 
-import asyncio
 import time
 import uuid
-from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from trimtab.server.api.auth import require
 from trimtab.server.api.body import documented, read_object
+from trimtab.server.api.jobs_work import on_jobs
 from trimtab.server.api.refusal import validated
-from trimtab.server.api.respond import within_limits
 from trimtab.server.api.schemas.batches import BatchRequest, Wire, batch_object, batches_object
 from trimtab.server.errors import Conflict, NotFound
 from trimtab.server.exchange import Principal
-from trimtab.server.jobs.opened import Jobs, ServedJobs
+from trimtab.server.jobs.opened import Jobs
 from trimtab.server.jobs.records import BatchRecord, FileRecord
 from trimtab.server.jobs.served import ServedBatches
 from trimtab.server.jobs.store import Store
@@ -35,7 +33,7 @@ async def create_batch(request: Request, caller: Caller) -> Wire:
     """A new batch: its file is checked, then its lines are answered."""
     wanted = validated(BatchRequest, await read_object(request))
     try:
-        return batch_object(await _work(request, caller, lambda jobs: _made(jobs, caller.name, wanted, int(time.time()))))
+        return batch_object(await on_jobs(request, caller, lambda jobs: _made(jobs, caller.name, wanted, int(time.time()))))
     finally:
         _batches(request).wake()
 
@@ -49,14 +47,14 @@ async def list_batches(
 ) -> Wire:
     """The key's batches, the newest first; `after` is the last id of the page before."""
     return batches_object(
-        await _work(request, caller, lambda jobs: jobs.store.list_batches(caller.name, after=after, limit=limit))
+        await on_jobs(request, caller, lambda jobs: jobs.store.list_batches(caller.name, after=after, limit=limit))
     )
 
 
 @router.get("/v1/batches/{batch_id}")
 async def retrieve_batch(batch_id: str, request: Request, caller: Caller) -> Wire:
     """One batch, as it stands."""
-    return batch_object(await _work(request, caller, lambda jobs: jobs.store.get_batch(caller.name, batch_id)))
+    return batch_object(await on_jobs(request, caller, lambda jobs: jobs.store.get_batch(caller.name, batch_id)))
 
 
 @router.post("/v1/batches/{batch_id}/cancel")
@@ -68,7 +66,7 @@ async def cancel_batch(batch_id: str, request: Request, caller: Caller) -> Wire:
     """
     try:
         return batch_object(
-            await _work(request, caller, lambda jobs: _cancelled(jobs.store, caller.name, batch_id, int(time.time())))
+            await on_jobs(request, caller, lambda jobs: _cancelled(jobs.store, caller.name, batch_id, int(time.time())))
         )
     finally:
         _batches(request).notice(batch_id)
@@ -115,18 +113,6 @@ def _cancelled(store: Store, owner: str, id: str, now: int) -> BatchRecord:
     if record.status in {"completed", "failed", "expired"}:
         raise Conflict(f"the batch {id} is {record.status} and cannot be cancelled any more", code="batch_ended")
     return record
-
-
-async def _work(request: Request, caller: Principal, work: Callable[[Jobs], Result]) -> Result:
-    """The result of work on batches, in its turn and off the event loop."""
-    served: ServedJobs = request.app.state.jobs
-
-    async def run() -> Result:
-        jobs = await served.get()
-        return await asyncio.to_thread(work, jobs)
-
-    result: Result = await within_limits(request, caller, run)
-    return result
 
 
 def _batches(request: Request) -> ServedBatches:

@@ -1,7 +1,5 @@
 """`/v1/files`: what batches read and write. All of it needs the scope `batch`; a key sees its own files alone."""
 
-import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -9,12 +7,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from trimtab.server.api.auth import require
 from trimtab.server.api.download import Download
-from trimtab.server.api.respond import within_limits
+from trimtab.server.api.jobs_work import on_jobs
 from trimtab.server.api.schemas.files import UPLOAD_SCHEMA, file_object, files_object
 from trimtab.server.api.upload import Upload, uploaded
 from trimtab.server.engines.base import Wire
 from trimtab.server.exchange import Principal
-from trimtab.server.jobs.opened import Jobs, ServedJobs
+from trimtab.server.jobs.opened import Jobs
 from trimtab.server.jobs.pages import Order
 from trimtab.server.jobs.records import FileRecord, Purpose
 
@@ -33,7 +31,7 @@ _BYTES: dict[int | str, dict[str, Any]] = {
 async def upload_file(request: Request, caller: Batcher) -> Wire:
     """A new file, on disk when it is answered."""
     async with uploaded(request) as upload:
-        return file_object(await _work(request, caller, lambda jobs: _keep(jobs, caller.name, upload)))
+        return file_object(await on_jobs(request, caller, lambda jobs: _keep(jobs, caller.name, upload)))
 
 
 @router.get("/v1/files")
@@ -50,19 +48,19 @@ async def list_files(
     def listed(jobs: Jobs) -> Wire:
         return files_object(jobs.store.list_files(caller.name, after=after, limit=limit, order=order, purpose=purpose))
 
-    return await _work(request, caller, listed)
+    return await on_jobs(request, caller, listed)
 
 
 @router.get("/v1/files/{file_id}")
 async def retrieve_file(file_id: str, request: Request, caller: Batcher) -> Wire:
     """One file, without its bytes."""
-    return file_object(await _work(request, caller, lambda jobs: jobs.store.get_file(caller.name, file_id)))
+    return file_object(await on_jobs(request, caller, lambda jobs: jobs.store.get_file(caller.name, file_id)))
 
 
 @router.delete("/v1/files/{file_id}")
 async def delete_file(file_id: str, request: Request, caller: Batcher) -> Wire:
     """Delete a file; a 409 while a batch works on it."""
-    await _work(request, caller, lambda jobs: jobs.delete_file(caller.name, file_id))
+    await on_jobs(request, caller, lambda jobs: jobs.delete_file(caller.name, file_id))
     return {"id": file_id, "object": "file", "deleted": True}
 
 
@@ -74,19 +72,7 @@ async def file_content(file_id: str, request: Request, caller: Batcher) -> Respo
         file = jobs.store.get_file(caller.name, file_id)
         return Download(partial(jobs.blobs.open, file.id), file.bytes, file.filename)
 
-    return await _work(request, caller, found)
-
-
-async def _work(request: Request, caller: Principal, work: Callable[[Jobs], Result]) -> Result:
-    """The result of work on files, in its turn and off the event loop."""
-    served: ServedJobs = request.app.state.jobs
-
-    async def run() -> Result:
-        jobs = await served.get()
-        return await asyncio.to_thread(work, jobs)
-
-    result: Result = await within_limits(request, caller, run)
-    return result
+    return await on_jobs(request, caller, found)
 
 
 def _keep(jobs: Jobs, owner: str, upload: Upload) -> FileRecord:

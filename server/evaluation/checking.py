@@ -22,7 +22,7 @@ from trimtab.server.wire import new_id, usage_object
 from trimtab.strategies.core.budget import Budget
 from trimtab.strategies.core.context import RequestContext, Step, Trace
 from trimtab.strategies.core.engine import Call, Params, Ports, ScoresPort
-from trimtab.strategies.core.errors import MissingCapability, RequestRefused, StrategyNotAllowed
+from trimtab.strategies.core.errors import MissingCapability, RequestRefused
 from trimtab.strategies.core.messages import Conversation, Usage
 from trimtab.strategies.shaping.retrieving import today
 
@@ -92,12 +92,7 @@ def _reader(service: Service, request: CheckRequest, principal: Principal) -> Se
     """The model, where it may be asked. Raises ModelNotFound, and StrategyNotAllowed for a key that may not use it."""
     if request.norms is None or request.norms.judge == "none":
         return None
-    model = service.registry.resolve(request.model or service.models()[0]).model
-    allowed = principal.policy.models if principal.policy else None
-    if allowed is not None and model.id not in allowed:
-        shown = ", ".join(allowed) or "none"
-        raise StrategyNotAllowed(f"the key {principal.name!r} may not use the model {model.id!r}; allowed: {shown}")
-    return model
+    return service.model(request.model, principal)
 
 
 def _context(service: Service, reader: ServedModel | None) -> RequestContext:

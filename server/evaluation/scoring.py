@@ -14,7 +14,7 @@ from typing import Protocol
 from trimtab.server.evaluation.log import Log
 from trimtab.server.evaluation.records import Alignment, Generation, Score, ScorerRecord
 from trimtab.server.evaluation.samples import Sample
-from trimtab.server.evaluation.scorers.base import Item, Scorer, ScorerError, Verdict
+from trimtab.server.evaluation.scorers.base import Item, Scorer, ScorerError, Summarising, Verdict
 from trimtab.strategies.core.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ async def _asked(scorer: Scorer, items: Sequence[Item]) -> list[Verdict]:
         verdicts = list(await scorer.score(items))
     except (ScorerError, EngineUnavailable):
         raise
-    except Exception as error:
+    except Exception as error:  # the border of a scorer: one answer that it fails on costs no other its verdict
         if len(items) > 1:
             return [verdict for item in items for verdict in await _asked(scorer, [item])]
         logger.warning("%s failed on %s", scorer.about.name, items[0].sample.id, exc_info=error)
@@ -149,10 +149,9 @@ def _score(scorer: Scorer, item: Item, verdict: Verdict) -> Score:
 
 def _summary(scorer: Scorer, items: Sequence[Item], verdicts: Sequence[Verdict]) -> dict[str, float]:
     """What the scorer says of one alignment's verdicts together, where it says anything; finite numbers alone."""
-    summarise = getattr(scorer, "summary", None)
-    if summarise is None or not items:
+    if not items or not isinstance(scorer, Summarising):
         return {}
-    return {name: float(value) for name, value in summarise(items, verdicts).items() if math.isfinite(value)}
+    return {name: float(value) for name, value in scorer.summary(items, verdicts).items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True, slots=True)

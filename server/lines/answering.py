@@ -46,7 +46,7 @@ class ServiceAnswerer:
         request_id, begin = new_id("req"), time.monotonic()
         try:
             status, body = 200, await self._body(line, request_id)
-        except Exception as error:
+        except Exception as error:  # the border of a line: what goes wrong with one is its answer
             status, body, _ = error_object(error, request_id=request_id)
             if status >= 500:
                 logger.warning("line %d: %s", line.number, type(error).__name__, exc_info=error if status == 500 else None)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trimtab.server.api.auth import Keyring
+from trimtab.server.api.auth import everybody
 from trimtab.server.assembly import build
 from trimtab.server.lines.answering import Answerer, ServiceAnswerer
 from trimtab.server.lines.concurrency import lines_at_once
@@ -36,8 +36,7 @@ class InProcess:
 
         Policies that hold for everybody hold here too.
         """
-        everybody = [policy for policy in self.settings.policies if policy.key in {"*", "anonymous"}]
-        caller = Keyring((), everybody).identify(None)
+        caller = everybody(self.settings.policies)
         service = await asyncio.to_thread(self.build, self.settings)
         await service.start()
         try:

@@ -7,7 +7,8 @@ import typer
 
 from trimtab.cli.failure import clear_errors
 from trimtab.cli.flags import ServeFlags, load
-from trimtab.cli.serve import MODEL, OTHER, env
+from trimtab.cli.model_options import MODEL, Dtype, Engine, MaxModelLen, UpstreamApiKey
+from trimtab.cli.serve import OTHER, env
 from trimtab.cli.spec import parse_align, parse_roles
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def batch(
     config: Annotated[
         Path | None, typer.Option(envvar="TRIMTAB_CONFIG", metavar="FILE", help="As for `serve`.", rich_help_panel=MODEL)
     ] = None,
-    engine: Annotated[
-        Literal["auto", "vllm", "transformers", "upstream", "scripted"] | None,
-        typer.Option(envvar="TRIMTAB_ENGINE", help="What runs the model; auto: vLLM where installed.", rich_help_panel=MODEL),
-    ] = None,
+    engine: Engine = None,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -86,22 +84,13 @@ def batch(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    upstream_api_key: Annotated[
-        str | None,
-        typer.Option(envvar="TRIMTAB_UPSTREAM_API_KEY", metavar="KEY", help="Key for the upstream.", rich_help_panel=MODEL),
-    ] = None,
+    upstream_api_key: UpstreamApiKey = None,
     served_model_name: Annotated[
         str | None,
         typer.Option(envvar="TRIMTAB_SERVED_MODEL_NAME", metavar="NAME", help="Name that lines use.", rich_help_panel=MODEL),
     ] = None,
-    max_model_len: Annotated[
-        int | None,
-        typer.Option(envvar="TRIMTAB_MAX_MODEL_LEN", min=16, help="Context window in tokens.", rich_help_panel=MODEL),
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"] | None,
-        typer.Option(envvar="TRIMTAB_DTYPE", help="Type the weights are computed in.", rich_help_panel=MODEL),
-    ] = None,
+    max_model_len: MaxModelLen = None,
+    dtype: Dtype = None,
     role: Annotated[
         list[str] | None,
         typer.Option(

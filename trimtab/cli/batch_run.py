@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from trimtab.cli.failure import RUNTIME, USAGE, fail, warn
-from trimtab.cli.serve import prepare_threads
 
 if TYPE_CHECKING:
     from trimtab.cli.batch_progress import Tally
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from trimtab.server.lines.offline import Place
     from trimtab.server.lines.rows import Rows
     from trimtab.server.lines.shards import Shard
-    from trimtab.server.service import Service
     from trimtab.server.settings import Settings
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -175,31 +173,14 @@ def _place(order: Order) -> "Place":
         from trimtab.server.lines.remote import CONCURRENCY, AtServer
 
         return AtServer(str(order.url), order.api_key, order.model, alignment, order.concurrency or CONCURRENCY)
-    from trimtab.cli.environment import TORCHVISION_REMEDY, torchvision_problem
-    from trimtab.server import logs
+    from trimtab.cli.in_process import built, prepare
     from trimtab.server.lines.local import InProcess
     from trimtab.strategies.config import parse_spec
 
     if order.align is not None:
         parse_spec(order.align, pipelines=order.settings.pipelines, param="--align")
-    kinds: set[str] = {model.engine.kind for model in order.settings.models.values()} or {"auto"}
-    if kinds & {"auto", "transformers", "vllm"} and (problem := torchvision_problem()):
-        warn(f"{problem}; mend it with: {TORCHVISION_REMEDY}")
-    prepare_threads(kinds)
-    logs.configure(order.settings.http)
-    return InProcess(order.settings, alignment) if order.ray else InProcess(order.settings, alignment, _build)
-
-
-def _build(settings: "Settings") -> "Service":
-    """The service, with a progress bar while models are fetched."""
-    from trimtab.artifacts import TerminalProgress
-    from trimtab.server.assembly import build
-
-    with TerminalProgress() as progress:
-        service = build(settings, progress=progress)
-    for model in service.registry.models.values():
-        typer.echo(f"starting the {model.engine.kind} engine for {model.id}", err=True)
-    return service
+    prepare(order.settings)
+    return InProcess(order.settings, alignment) if order.ray else InProcess(order.settings, alignment, built)
 
 
 def _until_stopped(work: Callable[[], None]) -> int:

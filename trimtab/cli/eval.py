@@ -4,16 +4,17 @@ The bare form runs an evaluation; what else can be done with one is a subcommand
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from trimtab.cli import eval_alpaca, eval_compare, eval_merge, eval_rate, eval_report, eval_score
 from trimtab.cli.flags import ServeFlags
+from trimtab.cli.model_options import MODEL, Dtype, Engine, MaxModelLen
 from trimtab.cli.spec import parse_align, parse_roles
 
-MODEL, DATA, ANSWERS, OTHER = "Model", "Data and log", "Answers and scores", "Other"
+DATA, ANSWERS, OTHER = "Data and log", "Answers and scores", "Other"
 BARE = "run"
 """The subcommand of the bare form."""
 
@@ -88,18 +89,9 @@ def run(
         Path | None,
         typer.Option(envvar="TRIMTAB_CONFIG", metavar="FILE", help="Configuration (trimtab.yaml).", rich_help_panel=MODEL),
     ] = None,
-    engine: Annotated[
-        Literal["auto", "vllm", "transformers", "upstream", "scripted"] | None,
-        typer.Option(envvar="TRIMTAB_ENGINE", help="What runs the model; auto: vLLM where installed.", rich_help_panel=MODEL),
-    ] = None,
-    max_model_len: Annotated[
-        int | None,
-        typer.Option(envvar="TRIMTAB_MAX_MODEL_LEN", min=16, help="Context window in tokens.", rich_help_panel=MODEL),
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"] | None,
-        typer.Option(envvar="TRIMTAB_DTYPE", help="Type the weights are computed in.", rich_help_panel=MODEL),
-    ] = None,
+    engine: Engine = None,
+    max_model_len: MaxModelLen = None,
+    dtype: Dtype = None,
     accept_licence: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Accept a gated licence, e.g. gemma; repeatable.", rich_help_panel=MODEL),

@@ -5,24 +5,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-import typer
-
-from trimtab.artifacts import TerminalProgress, read_manifest
+from trimtab.artifacts import read_manifest
 from trimtab.artifacts.checkpoint import manifest_file
 from trimtab.cli.conversation import base_url
-from trimtab.cli.environment import TORCHVISION_REMEDY, torchvision_problem
 from trimtab.cli.eval_run import Wanted
-from trimtab.cli.failure import warn
 from trimtab.cli.flags import load
-from trimtab.cli.serve import prepare_threads
-from trimtab.server import logs
-from trimtab.server.api.auth import Keyring
-from trimtab.server.assembly import build
+from trimtab.cli.in_process import built, prepare
+from trimtab.server.api.auth import everybody
 from trimtab.server.evaluation.catalogue import CATALOGUE
 from trimtab.server.evaluation.identity import model_sha256, named, prompts_sha256, spec_sha256, steps_sha256
 from trimtab.server.evaluation.records import Alignment
 from trimtab.server.evaluation.runner import RunError
-from trimtab.server.exchange import Principal
 from trimtab.server.lines.answering import Answerer, ServiceAnswerer
 from trimtab.server.lines.offline import PatientAnswerer
 from trimtab.server.lines.remote import RemoteAnswerer
@@ -61,15 +54,15 @@ async def place_of(wanted: Wanted) -> AsyncIterator[Place]:
         alignments = await _resolved(service, model, wanted.specs)
         served = service.registry.resolve(model).model
         weights = await asyncio.to_thread(model_sha256, service, served.id)
-        answerer = PatientAnswerer(ServiceAnswerer(service, _everybody(settings)))
+        answerer = PatientAnswerer(ServiceAnswerer(service, everybody(settings.policies)))
         yield Place(answerer, model, weights, served.engine.kind, alignments, service)
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Service]:
     """The service of these settings, started; closed at the end."""
-    _prepare(settings)
-    service = await asyncio.to_thread(_build, settings)
+    prepare(settings)
+    service = await asyncio.to_thread(built, settings)
     await service.start()
     try:
         yield service
@@ -139,26 +132,3 @@ def trained(source: str | None) -> str | None:
     file = manifest_file(source) if source else None
     manifest = read_manifest(file.parent) if file is not None else None
     return manifest.name if manifest is not None else None
-
-
-def _everybody(settings: Settings) -> Principal:
-    """Who asks here: policies that hold for everybody hold here too."""
-    return Keyring((), [policy for policy in settings.policies if policy.key in {"*", "anonymous"}]).identify(None)
-
-
-def _prepare(settings: Settings) -> None:
-    """What has to be said or set before an engine is made."""
-    kinds: set[str] = {model.engine.kind for model in settings.models.values()} or {"auto"}
-    if kinds & {"auto", "transformers", "vllm"} and (problem := torchvision_problem()):
-        warn(f"{problem}; mend it with: {TORCHVISION_REMEDY}")
-    prepare_threads(kinds)
-    logs.configure(settings.http)
-
-
-def _build(settings: Settings) -> Service:
-    """The service, with a progress bar while models are fetched."""
-    with TerminalProgress() as progress:
-        service = build(settings, progress=progress)
-    for model in service.registry.models.values():
-        typer.echo(f"starting the {model.engine.kind} engine for {model.id}", err=True)
-    return service

@@ -9,13 +9,14 @@ import typer
 from trimtab.cli.banner import Ready, exposure_warning, render
 from trimtab.cli.failure import clear_errors, warn
 from trimtab.cli.flags import ServeFlags, load
+from trimtab.cli.model_options import MODEL, Dtype, Engine, MaxModelLen, UpstreamApiKey
 from trimtab.cli.spec import parse_align, parse_roles
 
 if TYPE_CHECKING:
     from trimtab.server.service import Service
     from trimtab.server.settings import Settings
 
-MODEL, LISTEN, ALIGN, OTHER = "Model", "Listening", "Alignment", "Other"
+LISTEN, ALIGN, OTHER = "Listening", "Alignment", "Other"
 
 
 def env(name: str, text: str) -> str:
@@ -35,10 +36,7 @@ def serve(
         Path | None,
         typer.Option(envvar="TRIMTAB_CONFIG", metavar="FILE", help="Configuration (trimtab.yaml).", rich_help_panel=OTHER),
     ] = None,
-    engine: Annotated[
-        Literal["auto", "vllm", "transformers", "upstream", "scripted"] | None,
-        typer.Option(envvar="TRIMTAB_ENGINE", help="What runs the model; auto: vLLM where installed.", rich_help_panel=MODEL),
-    ] = None,
+    engine: Engine = None,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -48,22 +46,13 @@ def serve(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    upstream_api_key: Annotated[
-        str | None,
-        typer.Option(envvar="TRIMTAB_UPSTREAM_API_KEY", metavar="KEY", help="Key for the upstream.", rich_help_panel=MODEL),
-    ] = None,
+    upstream_api_key: UpstreamApiKey = None,
     served_model_name: Annotated[
         str | None,
         typer.Option(envvar="TRIMTAB_SERVED_MODEL_NAME", metavar="NAME", help="Name that clients use.", rich_help_panel=MODEL),
     ] = None,
-    max_model_len: Annotated[
-        int | None,
-        typer.Option(envvar="TRIMTAB_MAX_MODEL_LEN", min=16, help="Context window in tokens.", rich_help_panel=MODEL),
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"] | None,
-        typer.Option(envvar="TRIMTAB_DTYPE", help="Type the weights are computed in.", rich_help_panel=MODEL),
-    ] = None,
+    max_model_len: MaxModelLen = None,
+    dtype: Dtype = None,
     accept_licence: Annotated[
         list[str] | None,
         typer.Option(

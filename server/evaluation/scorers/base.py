@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from trimtab.server.evaluation.records import Alignment, Generation
 from trimtab.server.evaluation.samples import Sample
@@ -67,6 +67,7 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
 class Summarising(Protocol):
     """A scorer that also says something about all its verdicts together, e.g. a judge's position bias."""
 

@@ -76,7 +76,7 @@ def once(client: openai.OpenAI, batch: Batch, *, least: int | None = None) -> Ba
         if batch.status == "completed" or (least is not None and answered(batch) >= least):
             return batch
         assert batch.status in {"validating", "in_progress", "finalizing"}, batch
-        time.sleep(0.02)
+        time.sleep(0.02)  # another process works on it; its state is told when it is asked for
     raise AssertionError(f"still {batch.status} with {batch.request_counts}")
 
 
@@ -135,7 +135,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     for death in range(5):
         with server(script, settings) as (process, client):
             once(client, batch, least=answered(client.batches.retrieve(batch.id)) + 1)
-            time.sleep(0.1 * death)
+            time.sleep(0.1 * death)  # no event is waited for: the death is to come at another moment each time
             process.send_signal(signal.SIGKILL)
             process.wait()
     with server(script, scripted(tmp_path, None, lease_s=0.5)) as (_, client):
