@@ -100,6 +100,7 @@ COLUMNS: Sequence[tuple[tuple[str, ...], str]] = (
     (("best", "good", "correct_answers", "references"), "Right reference answers, a text or a list; all of them are joined."),
     (("bad", "incorrect_answers"), "Wrong ones."),
     (("choices", "answer"), "Options, and the place (from 0), letter or text of the right one, or a list of these."),
+    (("A", "B", "..."), "Options in a column each, as MMLU has them, in place of `choices`."),
     (("mc1_targets", "mc2_targets"), "Options and labels in one, 1 = right."),
     (("category",), "A word by which a report groups."),
     (("refuse",), "Whether the prompt should be refused: true or false, yes or no, 1 or 0."),

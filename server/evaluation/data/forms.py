@@ -149,7 +149,10 @@ FORMS: tuple[Form, ...] = (
     Form("pairs", "prompt, chosen, rejected", _has_prompt, _own),
     Form("references", "prompt, and good or best or correct_answers, bad or incorrect_answers", _has_prompt, _own),
     Form(
-        "multiple choice", "prompt, choices (in CSV one cell with ; between), answer; or prompt, mc1_targets", _has_prompt, _own
+        "multiple choice",
+        "prompt, choices (in CSV one cell with ; between, or a column each: A, B, ...), answer; or prompt, mc1_targets",
+        _has_prompt,
+        _own,
     ),
     Form("conversations", "chosen, rejected (lists of turns that differ in the last)", _has_pair, _pair),
 )

@@ -1,6 +1,7 @@
 """Options of a question and which of them are right, in the ways that data sets say it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from string import ascii_uppercase
 from typing import Any
 
@@ -17,7 +18,19 @@ def options_of(record: Record) -> tuple[tuple[str, ...], tuple[int, ...]]:
     for column in TARGETS:
         if column in record:
             return targets(record[column], column)
-    return (), ()
+    if "answer" not in record:
+        return (), ()
+    if lettered := _lettered(record):
+        return _choices({**record, "choices": lettered})
+    raise BadRecord(
+        "answer names one of several options, and there are none (choices, or a column each: A, B, ...); "
+        "a reference answer is called good: --columns good=answer"
+    )
+
+
+def _lettered(record: Record) -> list[Any]:
+    """What the columns A, B, ... hold, as far as they go; the answer is then a place, letter or text of these."""
+    return [record[letter] for letter in takewhile(record.__contains__, ascii_uppercase)]
 
 
 def targets(value: Any, column: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

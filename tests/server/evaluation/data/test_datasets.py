@@ -113,6 +113,15 @@ def test_the_text_of_an_option_comes_before_its_place_and_letter(tmp_path: Path)
     assert sample(tmp_path, {"prompt": "Last of A, B?", "choices": ["B", "A"], "answer": "B"}).correct == (0,)
 
 
+def test_a_column_for_each_option(tmp_path: Path) -> None:
+    """As MMLU is published; what stands behind a missing letter is no option."""
+    path = tmp_path / "mmlu.csv"
+    path.write_text("question,A,B,C,answer,E\nWhat floats?,Iron,Cork,Lead,B,note\n", encoding="utf-8")
+    (found,) = read_samples(str(path), columns={"prompt": "question"}).samples
+    assert (found.choices, found.correct) == (("Iron", "Cork", "Lead"), (1,))
+    assert sample(tmp_path, {"prompt": Q, "A": "One model's answer.", "B": "Another's."}).choices == ()
+
+
 def test_targets_are_options(tmp_path: Path) -> None:
     lists = {"prompt": Q, "mc2_targets": {"choices": ["Ice", "Iron", "Wood"], "labels": [1, 0, 1]}}
     assert sample(tmp_path, lists).correct == (0, 2)
@@ -150,6 +159,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "no shared prompt": ({"chosen": [said("Ice.")], "rejected": [said("Iron.")]}, "share no prompt"),
     "no answer": ({"prompt": Q, "choices": ["Ice", "Iron"]}, "choices need the column answer"),
+    "no options": ({"prompt": Q, "answer": "Iron"}, "answer names one of several options, and there are none"),
     "one option": ({"prompt": Q, "choices": ["Ice"], "answer": 0}, "holds 1 option; at least 2"),
     "option twice": ({"prompt": Q, "choices": ["Ice", "Ice"], "answer": 0}, "an option twice"),
     "place": ({"prompt": Q, "choices": ["Ice", "Iron"], "answer": 2}, "answer names option 2 (from 0), but there are 2"),
