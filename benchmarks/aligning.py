@@ -28,7 +28,7 @@ from trimtab.training.evaluation import mean_interval
 from trimtab.training.reports.metrics import read_metrics
 
 MODEL = "smollm2-135m-instruct"
-REWARD_LENGTH, MAX_LENGTH, NEW_TOKENS, ANSWERS = 1024, 256, 48, 60
+REWARD_LENGTH, MAX_LENGTH, NEW_TOKENS, ANSWERS = 1024, 256, 48, 150
 """Tokens of a reward model's row, of a policy's, of a sampled answer; held-out prompts that are answered."""
 ENGINE = TransformersConfig(dtype="float32")
 PARTS = ("reward", "dpo", "ppo")
