@@ -31,6 +31,8 @@ MODEL = "smollm2-135m-instruct"
 REWARD_LENGTH, MAX_LENGTH, NEW_TOKENS, ANSWERS = 1024, 256, 48, 150
 """Tokens of a reward model's row, of a policy's, of a sampled answer; held-out prompts that are answered."""
 ENGINE = TransformersConfig(dtype="float32")
+ROLLOUT = {"prompts": 16, "samples": 1, "rollout_epochs": 2, "kl_target": 6, "kl_horizon": 300}
+"""Of PPO; 8 steps a rollout."""
 PARTS = ("reward", "dpo", "ppo")
 
 
@@ -48,15 +50,8 @@ def main() -> None:
         _train("dpo", told, "--max-steps", str(told.steps), "--lr", "2e-5", "--max-length", str(MAX_LENGTH))
         _compare("dpo", told.eval_data, told.output)
     if "ppo" in told.parts:
-        rollout = (
-            "prompts=16",
-            "samples=1",
-            "rollout_epochs=2",
-            "kl_target=6",
-            "kl_horizon=300",
-            f"max_new_tokens={NEW_TOKENS}",
-        )
-        settings = [part for one in (f"reward={told.output / 'reward'}", *rollout) for part in ("--set", one)]
+        chosen = {"reward": told.output / "reward", "max_new_tokens": NEW_TOKENS, **ROLLOUT}
+        settings = [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
         _train("ppo", told, "--max-steps", str(told.steps), "--lr", "2e-5", "--max-length", str(MAX_LENGTH), *settings)
         _course(told.output / "ppo")
         _compare("ppo", told.eval_data, told.output)
