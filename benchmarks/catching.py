@@ -27,6 +27,8 @@ from trimtab.server.evaluation.summary import Summary, summarise
 MODEL = "smollm2-135m-instruct"
 ANSWERS = ("rejected", "chosen")
 SCORERS = ("reward", "sign_agreement", "misalignment_gap", "perplexity", "refusal", "toxicity")
+ENGINE = ("--engine", "transformers")
+"""vLLM on CPU gives no log-probabilities of a text beside an adapter."""
 MAX_LENGTH, NEW_TOKENS, TEMPERATURE = 256, 48, 1.0
 """Tokens of a training row and of a sampled answer; answers are drawn from the model as it is."""
 AGAIN = "base:plain#2"
@@ -98,7 +100,7 @@ def _text(answer: str | Sequence[Mapping[str, str]]) -> str:
 def _evaluate(name: str, told: argparse.Namespace) -> None:
     model = MODEL if name == "base" else str(told.output / name)
     flags = ["--data", told.eval_data, "--output", str(_log(told, name)), "--seed", str(told.seed), "--resume", "--no-report"]
-    flags += ["--role", f"reward={told.reward}", "--scorers", ",".join(SCORERS), "--max-dropped", "1"]
+    flags += ["--role", f"reward={told.reward}", "--scorers", ",".join(SCORERS), "--max-dropped", "1", *ENGINE]
     flags += ["--max-tokens", str(NEW_TOKENS), "--temperature", str(TEMPERATURE), "--top-p", "1"]
     flags += ["--align", "plain", *(("--align", "plain") if name == "base" else ())]
     _run(f"evaluate {name}", "eval", model, *flags, *(("--limit", str(told.limit)) if told.limit else ()))

@@ -51,7 +51,7 @@ class ServiceLikelihoods:
         if self._served.ports.tokens is None or not capabilities.prompt_logprobs:
             raise ScorerError(
                 f"the engine of {self.model!r} ({self._served.engine.kind}) shows no log-probabilities of given text; "
-                "vllm, transformers and a vLLM server behind upstream do"
+                "transformers, vllm (on CPU without adapters) and a vLLM server behind upstream do"
             )
 
     async def logps(

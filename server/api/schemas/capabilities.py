@@ -34,6 +34,8 @@ def _check_format(body: Mapping[str, Any], capabilities: Capabilities, by: str) 
 
 
 def _check_logprobs(body: Mapping[str, Any], capabilities: Capabilities, by: str) -> None:
+    if body.get("prompt_logprobs") is not None and not capabilities.prompt_logprobs:
+        raise _refused("prompt_logprobs", f"{by} gives no log-probabilities of a prompt")
     wanted = body.get("logprobs")
     if wanted is None or wanted is False:
         return

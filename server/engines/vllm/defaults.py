@@ -190,6 +190,14 @@ def seeds_are_safe(chosen: Mapping[str, Any], *, cpu: bool) -> bool:
     return not cpu or (whole and chosen.get("max_num_batched_tokens", 0) >= chosen["max_model_len"])
 
 
+def prompts_are_scored(chosen: Mapping[str, Any], *, cpu: bool) -> bool:
+    """Whether log-probabilities of a prompt can be asked for: on CPU they kill a worker that has adapters enabled.
+
+    Its layer for adapters then takes the places of sampled tokens for those of all the prompt's tokens (vLLM 0.32).
+    """
+    return not (cpu and chosen.get("enable_lora"))
+
+
 def tool_parser(template: str | None) -> str | None:
     """vLLM's parser for the tool calls of a chat template; None where the model has no template.
 

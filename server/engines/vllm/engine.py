@@ -1,7 +1,7 @@
 """VllmEngine: puts the parts together and keeps them through restarts. Imports vLLM when it starts, not before."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -277,9 +277,11 @@ def _freeze_heap() -> None:
 
 def _capabilities(plan: "Plan", language: "Language", model: Any) -> Capabilities:
     tools = plan.args.tool_call_parser is not None
-    notes: Sequence[str] = ()
+    notes: list[str] = []
     if tools and not defaults.renders_tools(language.template):
-        notes = ("the chat template does not show tools to the model; a call can be forced by tool_choice",)
+        notes.append("the chat template does not show tools to the model; a call can be forced by tool_choice")
+    if not plan.prompt_logprobs:
+        notes.append("on CPU vLLM gives no log-probabilities of a prompt beside adapters; the transformers engine does")
     return Capabilities(
         prefill=language.template is not None,
         tools=tools,
@@ -289,7 +291,7 @@ def _capabilities(plan: "Plan", language: "Language", model: Any) -> Capabilitie
         seed=plan.seeds,
         images=bool(model.is_multimodal_model),
         logit_bias=True,
-        prompt_logprobs=True,
+        prompt_logprobs=plan.prompt_logprobs,
         safe_content=language.encoder.mode,
         max_model_len=int(model.max_model_len),
         notes=tuple(notes),

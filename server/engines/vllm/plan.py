@@ -42,6 +42,8 @@ class Plan:
     """Whether the model scores and does not generate."""
     seeds: bool
     """Whether seeded requests are safe."""
+    prompt_logprobs: bool
+    """Whether log-probabilities of a prompt can be asked for."""
     stats: "EngineStats"
 
     @property
@@ -98,7 +100,8 @@ def _plan(path: Path, config: VllmConfig, name: str, chat_template: str | None, 
     if config.lora:
         chosen.setdefault("max_lora_rank", defaults.lora_rank(config.lora))
     args = openai_layer.parse_arguments(chosen, model=str(path), name=name, chat_template=chat_template, lora=config.lora)
-    return Plan(args, scoring, defaults.seeds_are_safe(chosen, cpu=cpu), EngineStats())
+    seeds, scored = defaults.seeds_are_safe(chosen, cpu=cpu), defaults.prompts_are_scored(chosen, cpu=cpu)
+    return Plan(args, scoring, seeds, scored, EngineStats())
 
 
 def read_language(path: Path, chat_template: str | None) -> Language:

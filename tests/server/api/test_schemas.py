@@ -301,6 +301,13 @@ def test_echo_with_logprobs_needs_prompt_logprobs() -> None:
     assert caught.value.param == "echo"
 
 
+def test_a_prompts_log_probabilities_need_an_engine_that_has_them() -> None:
+    with pytest.raises(RequestRefused) as caught:
+        check_capabilities({"messages": [ASK], "prompt_logprobs": 0}, Capabilities())
+    assert caught.value.param == "prompt_logprobs"
+    check_capabilities({"messages": [ASK], "prompt_logprobs": 0}, Capabilities(prompt_logprobs=True))
+
+
 def test_audio_parts_are_never_read() -> None:
     audio = {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]}
     with pytest.raises(RequestRefused):

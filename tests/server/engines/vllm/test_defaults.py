@@ -38,6 +38,13 @@ def test_args_that_endanger_seeds_are_noticed(args: dict[str, Any]) -> None:
     assert not defaults.seeds_are_safe(arguments(args=args), cpu=True)
 
 
+@pytest.mark.parametrize(("cpu", "adapters", "can"), [(True, False, True), (True, True, False), (False, True, True)])
+def test_prompts_are_not_scored_beside_adapters_on_cpu(cpu: bool, adapters: bool, can: bool) -> None:
+    """vLLM's worker dies of it there: `compute_logits` of the whole prompt meets the places of sampled tokens."""
+    chosen = arguments(cpu=cpu, args={"enable_lora": True} if adapters else {})
+    assert defaults.prompts_are_scored(chosen, cpu=cpu) is can
+
+
 def test_typed_fields_and_args_win() -> None:
     chosen = arguments(kv_cache_gib=0.5, enforce_eager=False, args={"tensor_parallel_size": 2, "block_size": 64})
     assert chosen["kv_cache_memory_bytes"] == 2**29
