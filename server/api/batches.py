@@ -5,7 +5,7 @@ All needs the scope `batch`; a key sees its own batches alone, another one's is 
 
 import time
 import uuid
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
@@ -25,7 +25,6 @@ from trimtab.strategies.core.errors import RequestRefused
 router = APIRouter(tags=["batches"])
 
 Caller = Annotated[Principal, Depends(require("batch"))]
-Result = TypeVar("Result")
 
 
 @router.post("/v1/batches", openapi_extra=documented(BatchRequest))

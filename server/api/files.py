@@ -1,7 +1,7 @@
 """`/v1/files`: what batches read and write. All of it needs the scope `batch`; a key sees its own files alone."""
 
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -19,7 +19,6 @@ from trimtab.server.jobs.records import FileRecord, Purpose
 router = APIRouter(tags=["files"])
 
 Batcher = Annotated[Principal, Depends(require("batch"))]
-Result = TypeVar("Result")
 
 _FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": UPLOAD_SCHEMA}}}}
 _BYTES: dict[int | str, dict[str, Any]] = {
