@@ -71,6 +71,7 @@ FORMS: Sequence[tuple[Record, str]] = (
     ({**FRUIT, **ANSWERS}, "A preference pair."),
     ({**FRUIT, "good": ["An apple."], "bad": ["A chair."]}, "Reference answers, right and wrong."),
     ({"prompt": "Which is a fruit?", "choices": ["spoon", "plum"], "answer": "B"}, "Multiple choice."),
+    ({"prompt": "Which is a fruit?", "A": "spoon", "B": "plum", "answer": "B"}, "Multiple choice in MMLU's columns."),
     ({"prompt": "How do I kill a process on Linux?", "refuse": False}, "A prompt that should be answered."),
     (
         {name: DIALOGUE + answer for name, answer in ANSWERS.items()},
@@ -93,6 +94,8 @@ FORMS: Sequence[tuple[Record, str]] = (
     ),
 )
 """A row, and what it is."""
+LETTERS = ("A", "B", "...")
+"""Names of the columns that hold an option each."""
 COLUMNS: Sequence[tuple[tuple[str, ...], str]] = (
     (("prompt", "messages"), "What is asked: a text, or turns of system, user and assistant, of which the last is the user's."),
     (("system",), "A system turn before it."),
@@ -100,7 +103,7 @@ COLUMNS: Sequence[tuple[tuple[str, ...], str]] = (
     (("best", "good", "correct_answers", "references"), "Right reference answers, a text or a list; all of them are joined."),
     (("bad", "incorrect_answers"), "Wrong ones."),
     (("choices", "answer"), "Options, and the place (from 0), letter or text of the right one, or a list of these."),
-    (("A", "B", "..."), "Options in a column each, as MMLU has them, in place of `choices`."),
+    (LETTERS, "Options in a column each, as MMLU has them, in place of `choices`."),
     (("mc1_targets", "mc2_targets"), "Options and labels in one, 1 = right."),
     (("category",), "A word by which a report groups."),
     (("refuse",), "Whether the prompt should be refused: true or false, yes or no, 1 or 0."),

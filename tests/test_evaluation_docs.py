@@ -136,8 +136,10 @@ def test_every_form_and_column_is_shown_and_read(pages: Any) -> None:
     read = [form.name for record, _ in pages.FORMS for form in PUBLISHED.values() if form.fits(record)]
     assert set(read) == {form.name for form in PUBLISHED.values()}
     assert all(sample_of(record).prompt for record, _ in pages.FORMS)
-    columns = [name for names, _ in pages.COLUMNS for name in names]
+    columns = [name for names, _ in pages.COLUMNS if names != pages.LETTERS for name in names]
     assert sorted(columns) == sorted(KNOWN)
+    lettered = [record for record, _ in pages.FORMS if set(pages.LETTERS[:2]) <= set(record)]
+    assert [sample_of(record).choices for record in lettered] == [("spoon", "plum")]
 
 
 def test_every_key_of_the_log_is_shown() -> None:

@@ -155,11 +155,11 @@ def _legend(names: Sequence[str]) -> tuple[list[str], float]:
 
 
 def _names(placed: Sequence[tuple[Point, float, float]], up: Axis) -> Iterator[str]:
-    """Each point's name where it covers no other, trying right, left, above and below, then further off."""
-    taken = [(x - 7, y - 7, x + 7, y + 7) for _, x, y in placed]
-    taken += [(x - 1, up.at(one.high), x + 1, up.at(one.low)) for one, x, _ in placed]
-    for one, x, y in placed:
-        box = _free(x, y, len(_short(one.name)) * CHARACTER + 4, taken)
+    """Each point's name where it covers nothing: beside the point, then at an end of its interval, then further off."""
+    bars = [(x - 1, up.at(one.high), x + 1, up.at(one.low)) for one, x, _ in placed]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for _, x, y in placed] + bars
+    for (one, x, y), (_, top, _, bottom) in zip(placed, bars, strict=True):
+        box = _free(list(_places(x, y, top, bottom, len(_short(one.name)) * CHARACTER + 4)), taken)
         taken.append(box)
         yield _drawn(one, f'<text class="name" x="{box[0]:.1f}" y="{box[3] - 4:.1f}">{_text(one.name)}</text>')
 
@@ -168,23 +168,35 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
-def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
-    """A place for a name that touches nothing; the last one tried where all do."""
-    box = (x + 10, y - 8, x + 10 + width, y + 8)
-    for off in (0, 16, -16, 32, -32, 48, -48, 64, -64):
+def _places(x: float, y: float, top: float, bottom: float, width: float) -> Iterator[Box]:
+    """Where the name of the point at (x, y) may stand, whose interval goes from `top` to `bottom`; the best first."""
+    yield from _beside(x, y, width, (0, 16, -16, 32, -32))
+    for off in range(12, 80, 16):
+        yield from ((x - width / 2, middle - 8, x + width / 2, middle + 8) for middle in (top - off, bottom + off))
+    yield from _beside(x, y, width, [sign * off for off in range(48, HEIGHT, 16) for sign in (1, -1)])
+
+
+def _beside(x: float, y: float, width: float, offsets: Sequence[float]) -> Iterator[Box]:
+    for off in offsets:
         for left in (x + 10, x - 10 - width):
-            box = (left, y - 8 + off, left + width, y + 8 + off)
-            if _inside(box) and not any(_touch(box, other) for other in taken):
-                return box
-    return box
+            yield left, y - 8 + off, left + width, y + 8 + off
+
+
+def _free(places: Sequence[Box], taken: Sequence[Box]) -> Box:
+    """The first place that touches nothing; where all do, the one that covers least."""
+    inside = [box for box in places if _inside(box)] or places
+    return min(inside, key=lambda box: sum(_common(box, other) for other in taken))
 
 
 def _inside(box: Box) -> bool:
     return box[0] >= _LEFT and box[1] >= 22 and box[2] <= WIDTH - 2 and box[3] <= HEIGHT - _BOTTOM + 4
 
 
-def _touch(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _common(one: Box, other: Box) -> float:
+    """The area that both cover."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    down = min(one[3], other[3]) - max(one[1], other[1])
+    return max(across, 0) * max(down, 0)
 
 
 def _colour(place: int) -> str:

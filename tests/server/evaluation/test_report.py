@@ -213,6 +213,22 @@ def test_names_in_a_plot_cover_no_other() -> None:
     assert all(abs(a[1] - b[1]) >= 14 or abs(a[0] - b[0]) >= 60 for a in places for b in places if a is not b)
 
 
+def test_a_name_in_a_crowd_stands_at_the_end_of_its_own_interval() -> None:
+    crowd = [Point("plain", 1.0, 0.5, 0.3, 0.8, 0), Point("value_prompt", 1.4, 0.6, 0.4, 1.0, 1)]
+    crowd += [Point("aligner", 2.1, 0.9, 0.5, 1.2, 2), Point("urial", 3.3, 0.3, -0.1, 0.7, 3)]
+    crowd.append(Point("rain", 350.0, 0.5, 0.2, 0.8, 4))
+    drawn = scatter(crowd, title="t", x_title="x", y_title="y")
+    bars = [[float(one) for one in found] for found in re.findall(r'<line x1="(\S+)" y1="(\S+)" x2="\S+" y2="(\S+)"', drawn)]
+    names = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)">(\w+)<', drawn)
+    assert [name for *_, name in names] == ["plain", "value_prompt", "aligner", "urial", "rain"]
+    for x, y, name in names:
+        left, right, upper, lower = float(x), float(x) + 7 * len(name), float(y) - 12, float(y) + 4
+        assert not any(left < bar < right and upper < low and high < lower for bar, low, high in bars), name
+    below = [float(value) for value in names[1][:2]]
+    assert below[0] < bars[1][0] < below[0] + 7 * len("value_prompt")
+    assert below[1] > bars[1][1]
+
+
 def test_a_terminal_is_shown_a_block_a_column(tmp_path: Path) -> None:
     log = small_log("a" * 60)
     text = render_text(log, write_reports(tmp_path, log))
