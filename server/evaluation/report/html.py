@@ -78,7 +78,8 @@ def _table(one: Table) -> str:
 
 
 def _cells(row: Sequence[Cell]) -> Iterator[str]:
-    yield f"<th scope=row>{_lines(row[0])}</th>"
+    named = _lines(row[0]).replace("+", "+<wbr>")
+    yield f"<th scope=row>{named}</th>"
     yield from (f"<td>{_lines(cell)}</td>" for cell in row[1:])
 
 
