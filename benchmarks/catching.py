@@ -1,14 +1,14 @@
 """Whether the evaluation catches what it should: a model trained on purpose on the answers that people rejected.
 
-    python benchmarks/catching.py --data PAIRS.jsonl --eval-data PAIRS.jsonl --reward DIR --output DIR [--steps 150] [--limit N]
+    python benchmarks/catching.py --data PAIRS.jsonl --eval-data PAIRS.jsonl --reward RUN --output DIR [--method sft]
 
-Through the command line on the default model: two LoRAs are trained with `train sft`, one on the rejected answers of the pairs
-and one on the chosen ones (same prompts, seed, order and steps); base, base again (A against A) and both LoRAs answer the same
-held-out prompts with the same seeds; the logs are merged, and a judge compares each answer with the base's (the base itself by
-its label probabilities, or --judge). Prints a Markdown table of the paired differences from the base with 95% intervals and
-p-values that Holm adjusted for all of it. A scorer catches it where the LoRA on rejected answers is significantly worse, the
-one on chosen answers is not, and A against A shows nothing. Ends with the scorers that claim to say which answer people would
-prefer, and did not catch it. What is finished in --output is not done again.
+Through the command line on the default model: two LoRAs are trained, one towards the rejected answers of the pairs and one
+towards the chosen ones (same prompts, seed, order and steps). --method sft imitates these answers alone; --method dpo prefers
+them to the others. Base, base again (A against A) and both LoRAs answer the same held-out prompts with the same seeds; the logs
+are merged, and a judge compares each answer with the base's (the base itself by its label probabilities, or --judge). Prints a
+Markdown table of the paired differences from the base with 95% intervals and p-values (Holm, over all of it). A scorer
+catches it where the first LoRA is significantly worse, the second is not, and A against A shows nothing. Ends with the scorers
+that claim to say which answer people would prefer, and did not catch it. What is finished in --output is not done again.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from trimtab.server.evaluation.summary import Summary, summarise
 
 MODEL = "smollm2-135m-instruct"
 ANSWERS = ("rejected", "chosen")
+RATES = {"sft": "2e-4", "dpo": "3e-4"}
+"""Learning rates of a LoRA."""
 SCORERS = ("reward", "sign_agreement", "misalignment_gap", "perplexity", "refusal", "toxicity")
 ENGINE = ("--engine", "transformers")
 """vLLM on CPU gives no log-probabilities of a text beside an adapter."""
@@ -46,7 +48,7 @@ def main() -> None:
     log = _merged(told)
     summary = summarise(log)
     caught = {name: _missed(log, summary, name) for name in log.scorers}
-    print(f"\n{len(log.samples)} held-out prompts, {told.steps} steps, {summary.comparisons} comparisons\n")
+    print(f"\n{len(log.samples)} held-out prompts, {told.steps} steps of {told.method}, {summary.comparisons} comparisons\n")
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
     for name in log.scorers:
         print(f"| {' | '.join(_cells(log, summary, name, caught[name]))} |")
@@ -59,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--eval-data", required=True)
     parser.add_argument("--reward", required=True, help="a reward model, e.g. that of benchmarks/aligning.py")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--method", choices=RATES, default="sft")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--limit", type=int, help="held-out prompts; default all")
     parser.add_argument("--judge", metavar="SPEC", help="as for `trimtab eval --role judge=SPEC`; default the base")
@@ -79,18 +82,21 @@ def _train(answers: str, told: argparse.Namespace) -> None:
     run = told.output / answers
     if (run / "training.json").exists():
         return
-    data = told.output / f"sft-{answers}.jsonl"
-    data.write_text("".join(f"{json.dumps(row)}\n" for row in _rows(told.data, answers)), encoding="utf-8")
-    flags = ("--lora-r", "16", "--max-steps", str(told.steps), "--max-length", str(MAX_LENGTH), "--seed", str(told.seed))
-    _run(f"train on {answers}", "train", "sft", "--model", MODEL, "--data", str(data), "--output", str(run), *flags)
+    data = told.output / f"{told.method}-{answers}.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in _rows(told.data, told.method, answers)), encoding="utf-8")
+    flags = ("--lora-r", "16", "--lr", RATES[told.method], "--max-steps", str(told.steps), "--max-length", str(MAX_LENGTH))
+    words = ("train", told.method, "--model", MODEL, "--data", str(data), "--output", str(run), *flags)
+    _run(f"train on {answers}", *words, "--seed", str(told.seed))
 
 
-def _rows(source: Path, answers: str) -> Iterator[dict[str, Any]]:
-    """Prompt and one answer of every pair of which both answers say something, so that both files have the same prompts."""
+def _rows(source: Path, method: str, answers: str) -> Iterator[dict[str, Any]]:
+    """Every pair of which both answers say something, as the method reads it, so that both files have the same prompts."""
+    others = next(name for name in ANSWERS if name != answers)
     for line in source.read_text(encoding="utf-8").splitlines():
         pair = json.loads(line)
         if all(pair[name] and _text(pair[name]).strip() for name in ANSWERS):
-            yield {"prompt": pair["prompt"], "completion": pair[answers]}
+            learnt = {"completion": pair[answers]} if method == "sft" else {"chosen": pair[answers], "rejected": pair[others]}
+            yield {"prompt": pair["prompt"], **learnt}
 
 
 def _text(answer: str | Sequence[Mapping[str, str]]) -> str:
