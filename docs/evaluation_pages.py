@@ -59,6 +59,11 @@ ASKS = {
 PAPER = re.compile(r"arXiv \d{4}\.\d{5}")
 HEARD: Mapping[str, tuple[type, ...]] = {"judge": (ReadVerdicts, WrittenVerdicts)}
 """Parts of a scorer that have a source of their own."""
+MISSED = {
+    "judge": "With the default model as its judge",
+    "sign_agreement": "On 200 pairs",
+}
+"""Scorers that did not show what benchmarks/catching.py looks for though it is there, and under what conditions."""
 
 FRUIT, ANSWERS = {"prompt": "Name a fruit."}, {"chosen": "An apple.", "rejected": "A chair."}
 DIALOGUE = "\n\nHuman: Name a fruit.\n\nAssistant: "
@@ -194,6 +199,7 @@ def _section(name: str, scorer: Scorer) -> Iterator[str]:
         f"Column: {about.title}, {better}.",
         f"Needs: {_needed(entry)}. By default: {chosen_by_default(entry)}.",
         *_kinds(scorer),
+        *_missed(name),
         *_numbers(name, scorer),
         *(f"`{key}` is {getattr(scorer.config, key)}: {text}" for key, text in _config(scorer)),  # type: ignore[attr-defined]
     ]
@@ -210,6 +216,12 @@ def _kinds(scorer: Scorer) -> Iterator[str]:
         yield "Compares each answer with the first alignment's."
     if scorer.about.of_policy:
         yield "Asks the model under an alignment, not its answer."
+
+
+def _missed(name: str) -> Iterator[str]:
+    if name in MISSED:
+        where = "[Which scorers catch a bad model](#which-scorers-catch-a-bad-model)"
+        yield f"{MISSED[name]} it misses a model that was trained to prefer the rejected answers: {where}."
 
 
 def _config(scorer: Scorer) -> Iterator[tuple[str, str]]:

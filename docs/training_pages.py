@@ -412,7 +412,7 @@ parsed in the tests; data-parallel training is tested with two processes on CPU.
 | --- | --- | --- |
 | a policy | the model itself | `trimtab serve runs/sft` |
 | a policy with `--lora-r` | its base, with the adapter beside it under the run's name | `trimtab serve runs/dpo` |
-| `reward`, `value`, `choice` | what judges ask | `trimtab serve MODEL --role reward=runs/rm --align '{"kind": "best_of_n", "value": "reward"}'` |
+| `reward`, `value`, `choice` | what judges ask | `--role reward=runs/rm --align '{"kind": "best_of_n", "value": "reward"}'` |
 | `aligner` | the model behind the strategy `aligner` | `trimtab serve MODEL --role aligner=runs/aligner --align aligner` |
 
 `trimtab serve runs/rm` and `trimtab serve runs/aligner` serve the default model with the run in its role. The usual

@@ -114,8 +114,15 @@ def test_every_scorer_has_a_line_and_a_section() -> None:
 def test_scorers_are_shown_without_a_model(pages: Any) -> None:
     assert set(pages.ASKING) == {entry.name for entry in ENTRIES if entry.asks}
     assert {name: scorer.about.name for name, scorer in pages.built().items()} == {name: name for name in CATALOGUE}
-    assert pages.preference() == "`reward`, `judge`, `sign_agreement`"
+    assert pages.preference() == "`reward`, `judge`"
     assert pages.checkable() == ", ".join(f"`{name}`" for name in CHECKABLE)
+
+
+def test_scorers_that_miss_a_bad_model_are_named_so(pages: Any) -> None:
+    assert set(pages.MISSED) <= set(CATALOGUE)
+    for name, condition in pages.MISSED.items():
+        section = EVALUATION.split(f"### `{name}`\n", 1)[1].split("\n### ", 1)[0]
+        assert f"- {condition} it misses a model that was trained to prefer the rejected answers" in section
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,6 @@ SIGN = About(
     )
     + LIMITS,
     source=SOURCE,
-    of_preference=True,
     of_policy=True,
 )
 
@@ -60,7 +59,6 @@ SIGN_BY_REWARD = replace(
     name="sign_agreement_reward",
     title="Sign agreement by reward model",
     says=BY_REWARD.format(SIGN.name) + LIMITS,
-    of_preference=False,
 )
 
 Unit = Literal["token", "answer"]
