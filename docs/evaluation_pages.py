@@ -21,7 +21,7 @@ from trimtab.server.evaluation.catalogue import CATALOGUE, ENTRIES, Entry, Mater
 from trimtab.server.evaluation.checking import CHECKABLE
 from trimtab.server.evaluation.data.forms import PUBLISHED, sample_of
 from trimtab.server.evaluation.samples import Sample
-from trimtab.server.evaluation.scorers.base import Scorer
+from trimtab.server.evaluation.scorers.base import About, Scorer
 from trimtab.server.evaluation.scorers.choices import Choices
 from trimtab.server.evaluation.scorers.judge import Judge, of_orders, sign_test
 from trimtab.server.evaluation.scorers.misalignment import MisalignmentGap, PairUtilities, SignAgreement
@@ -155,7 +155,7 @@ def scorers_table(page: str = "docs/evaluation.md") -> str:
     for name, scorer in built().items():
         about = scorer.about
         link = f"[`{name}`]({page}#{name})"
-        rows.append((link, about.better, _first_sentence(about.says), _needed(CATALOGUE[name]), _yes(about.of_preference)))
+        rows.append((link, about.better, _first_sentence(about.says), _needed(CATALOGUE[name]), _claims(name, about)))
     return table(("scorer", "better", "what the number is", "needs", "claims preference"), rows)
 
 
@@ -167,8 +167,10 @@ def _needed(entry: Entry) -> str:
     return "; ".join(filter(None, (entry.wants, ASKS.get(entry.asks or "")))) or "-"
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "-"
+def _claims(name: str, about: About) -> str:
+    if not about.of_preference:
+        return "-"
+    return f"yes, but not {MISSED[name][0].lower()}{MISSED[name][1:]}" if name in MISSED else "yes"
 
 
 def chosen_by_default(entry: Entry) -> str:
