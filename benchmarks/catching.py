@@ -80,7 +80,11 @@ def _run(title: str, *words: str) -> None:
 
 def _train(answers: str, told: argparse.Namespace) -> None:
     run = told.output / answers
-    if (run / "training.json").exists():
+    done = run / "training.json"
+    if done.exists():
+        method = json.loads(done.read_text(encoding="utf-8"))["method"]
+        if method != told.method:
+            raise SystemExit(f"{run} was trained with {method}, not {told.method}: name another --output")
         return
     data = told.output / f"{told.method}-{answers}.jsonl"
     data.write_text("".join(f"{json.dumps(row)}\n" for row in _rows(told.data, told.method, answers)), encoding="utf-8")
