@@ -6,10 +6,11 @@ What goes wrong in it is told without the URL, whose password is nobody's busine
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -48,7 +49,8 @@ class Database:
         """
         database = cls(_sqlite(folder) if url is None else _postgres(url))
         try:
-            database._prepare()
+            with _alone(folder) if url is None else nullcontext():
+                database._prepare()
         except BaseException:
             database.close()
             raise
@@ -97,6 +99,22 @@ def _sqlite(folder: Path) -> Engine:
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While an SQLite file is prepared: its first change to WAL fails at once, and does not wait, where another one reads."""
+    lock = FileLock(folder / f"{SQLITE_NAME}.lock")
+    with full_disk():
+        try:
+            lock.acquire(timeout=BUSY_MS / 1000)
+        except Timeout as error:
+            message = f"the database of files and batches is being prepared by another server for more than {BUSY_MS // 1000} s"
+            raise EngineUnavailable(message, code="jobs_unavailable") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:

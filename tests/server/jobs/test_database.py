@@ -3,10 +3,13 @@
 import logging
 import sqlite3
 import sys
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import DataError
 
@@ -29,6 +32,27 @@ def test_sqlite_is_durable(tmp_path: Path) -> None:
         said = [connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")]
     database.close()
     assert said == ["wal", 2, 1]
+
+
+def test_new_databases_are_made_by_one_at_a_time(tmp_path: Path) -> None:
+    """Where several change one file to WAL at one moment, SQLite tells some of them that it is locked, and waits for none."""
+    openers = 6
+    barrier = threading.Barrier(openers)
+
+    def open_one(folder: Path) -> None:
+        barrier.wait()
+        Database.open(None, folder).close()
+
+    with ThreadPoolExecutor(openers) as threads:
+        for number in range(50):
+            list(threads.map(open_one, [tmp_path / str(number)] * openers))
+
+
+def test_a_database_that_another_prepares_for_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.server.jobs.database.BUSY_MS", 50)
+    with FileLock(tmp_path / f"{SQLITE_NAME}.lock"), pytest.raises(EngineUnavailable, match="another server"):
+        Database.open(None, tmp_path)
+    Database.open(None, tmp_path).close()
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
