@@ -1,10 +1,10 @@
-"""Attention over a batch of trees: every prompt sees itself, every branch its prompt and itself, and nothing else.
+"""Attention over a batch of trees: a prompt sees the batch's prefix and itself, a branch these and itself, and nothing else.
 
 It is registered with transformers under the name `trimtab_trees`; a model loaded with it is called with `trees=` and one row
 of tokens without padding. Sliding windows are honoured. Which models it fits, `fits` says; the others read padded rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,35 +18,44 @@ from trimtab.training.data.batch import Tree
 NAME = "trimtab_trees"
 
 
-DENSE_TOKENS = 512
-"""Up to this size a tree's attention is computed whole on a CPU: faster than in blocks, and its weights fit."""
+DENSE_WEIGHTS = 512 * 512
+"""Up to this many weights a head, a tree's attention is computed whole on a CPU: faster than in blocks, and they fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeMasks:
     """The trees of a batch and their masks, made once for all layers."""
 
+    prefix: int
+    """Tokens before the first tree, which every tree sees."""
     trees: tuple[Tree, ...]
+    """The prefix is the first of them where there is one."""
     masks: tuple[Tensor | None, ...]
-    """Of each tree, (tokens, tokens): bool, True sees, or 0 and -inf where attention is computed whole; None = plain causal."""
+    """Of each tree, (tokens, tokens seen): bool, True sees, or 0 and -inf where attention is computed whole; None = causal."""
 
     @classmethod
-    def of(cls, trees: Sequence[Tree], device: torch.device) -> "TreeMasks":
-        """The masks of some trees."""
-        return cls(tuple(trees), tuple(_mask_for(tree, device) for tree in trees))
+    def of(cls, prefix: int, trees: Sequence[Tree], device: torch.device) -> "TreeMasks":
+        """The masks of some trees behind a prefix."""
+        own = (Tree(prefix, ()),) if prefix else ()
+        masks = [_mask_for(tree, 0, device) for tree in own] + [_mask_for(tree, prefix, device) for tree in trees]
+        return cls(prefix, (*own, *trees), tuple(masks))
 
 
-def _mask_for(tree: Tree, device: torch.device) -> Tensor | None:
-    if device.type == "cpu" and tree.tokens <= DENSE_TOKENS:
-        return _additive(_mask(tree))
-    return None if len(tree.branches) < 2 else _mask(tree).to(device)
+def _mask_for(tree: Tree, prefix: int, device: torch.device) -> Tensor | None:
+    if _is_dense(tree, prefix, device):
+        return _additive(_mask(tree, prefix))
+    return None if len(tree.branches) < 2 and not prefix else _mask(tree, prefix).to(device)
 
 
-def _mask(tree: Tree) -> Tensor:
-    """Which tokens of the tree each token sees, (tokens, tokens)."""
+def _is_dense(tree: Tree, prefix: int, device: torch.device) -> bool:
+    return device.type == "cpu" and tree.tokens * (prefix + tree.tokens) <= DENSE_WEIGHTS
+
+
+def _mask(tree: Tree, prefix: int) -> Tensor:
+    """Which tokens of the prefix and the tree each token of the tree sees, (tokens, prefix + tokens)."""
     segment = torch.repeat_interleave(torch.arange(len(tree.branches) + 1), torch.tensor([tree.prompt, *tree.branches]))
     same = (segment[None] == 0) | (segment[None] == segment[:, None])
-    return same.tril_()
+    return torch.cat([same.new_ones(tree.tokens, prefix), same.tril_()], dim=1)
 
 
 def _additive(mask: Tensor) -> Tensor:
@@ -71,10 +80,23 @@ def attend(
     """
     if trees is None:
         raise TypeError(f"a model with attention {NAME!r} must be called with trees=")
-    sizes = [tree.tokens for tree in trees.trees]
-    parts = zip(trees.trees, trees.masks, *(t.split(sizes, dim=2) for t in (query, key, value)), strict=True)
-    outputs = [_of_tree(tree, mask, q, k, v, scaling, dropout, sliding_window) for tree, mask, q, k, v in parts]
+    outputs = [
+        _of_tree(tree, mask, q, k, v, scaling, dropout, sliding_window)
+        for tree, mask, q, k, v in _parts(trees, query, key, value)
+    ]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _parts(trees: TreeMasks, *row: Tensor) -> Iterator[tuple[Tree, Tensor | None, Tensor, Tensor, Tensor]]:
+    """Each tree with its mask, its queries, and the keys and values it sees."""
+    sizes = [tree.tokens for tree in trees.trees]
+    queries, keys, values = (t.split(sizes, dim=2) for t in row)
+    for place, (tree, mask) in enumerate(zip(trees.trees, trees.masks, strict=True)):
+        if trees.prefix and place:
+            seen = [torch.cat([own[0], own[place]], dim=2) for own in (keys, values)]
+        else:
+            seen = [keys[place], values[place]]
+        yield tree, mask, queries[place], *seen
 
 
 def _of_tree(
@@ -87,8 +109,9 @@ def _of_tree(
     dropout: float,
     window: int | None,
 ) -> Tensor:
-    if window is not None and tree.prompt + max(tree.branches, default=0) > window:
-        mask = _within_window(tree, window, query.device)
+    prefix = key.shape[2] - query.shape[2]
+    if window is not None and prefix + tree.prompt + max(tree.branches, default=0) > window:
+        mask = _within_window(tree, prefix, window, query.device)
     if mask is None or mask.dtype == torch.bool:
         return _attention(query, key, value, mask, scaling, dropout)
     if dropout or torch.is_autocast_enabled("cpu") or query.dtype != torch.float32:
@@ -132,11 +155,12 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: fl
     )
 
 
-def _within_window(tree: Tree, window: int, device: torch.device) -> Tensor:
+def _within_window(tree: Tree, prefix: int, window: int, device: torch.device) -> Tensor:
     """The mask of a tree under a sliding window: by position in the text, not by place in the row."""
-    positions = torch.cat([torch.arange(tree.prompt), *(torch.arange(n) + tree.prompt for n in tree.branches)])
-    mask = _mask(tree) & (positions[:, None] - positions[None] < window)
-    return _additive(mask) if device.type == "cpu" and tree.tokens <= DENSE_TOKENS else mask.to(device)
+    prompt = prefix + tree.prompt
+    seen = torch.cat([torch.arange(prompt), *(torch.arange(n) + prompt for n in tree.branches)])
+    mask = _mask(tree, prefix) & (seen[prefix:, None] - seen[None] < window)
+    return _additive(mask) if _is_dense(tree, prefix, device) else mask.to(device)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -91,7 +91,7 @@ def hidden_states(base: Any, batch: Batch) -> Tensor:
     """The last hidden states (T, H) of a batch's row."""
     body = base.base_model
     if base.config._attn_implementation == NAME:
-        masks = TreeMasks.of(batch.trees, batch.ids.device)
+        masks = TreeMasks.of(batch.prefix, batch.trees, batch.ids.device)
         output = body(input_ids=batch.ids[None], position_ids=batch.positions[None], trees=masks, use_cache=False)
         row: Tensor = output.last_hidden_state[0]
         return row
@@ -103,7 +103,7 @@ def _padded(body: Any, batch: Batch) -> Tensor:
 
     A causal row never sees what is right of it, so no mask is needed.
     """
-    if any(len(tree.branches) > 1 for tree in batch.trees):
+    if batch.prefix or any(len(tree.branches) > 1 for tree in batch.trees):
         raise TypeError("a network whose attention is its own reads no shared prompts: collate with share_prompts=False")
     sizes = [tree.tokens for tree in batch.trees]
     ids = nn.utils.rnn.pad_sequence(list(batch.ids.split(sizes)), batch_first=True)

@@ -1,7 +1,8 @@
 """Examples laid end to end as one row of tokens: each prompt once, its branches behind it, no padding.
 
-A model reads the row with the attention of `trimtab.training.attention`, which keeps trees apart and branches blind to each
-other. It knows no text and no loss.
+What all prompts of a batch begin with, such as a system prompt, stands once at the start of the row. A model reads the row
+with the attention of `trimtab.training.attention`, which keeps trees apart and branches blind to each other. It knows no text
+and no loss.
 """
 
 from collections.abc import Sequence
@@ -14,19 +15,22 @@ from torch import Tensor
 
 from trimtab.training.data.examples import Branch, Example
 
+LEAST_PREFIX = 8
+"""Tokens that all prompts of a batch must begin with for them to be read once: fewer save less than their parting costs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Where one prompt and its branches lie in the row."""
+    """Where one prompt and its branches lie in the row, behind the batch's prefix."""
 
     prompt: int
-    """Tokens of the prompt, at least 1."""
+    """Tokens of the prompt that the prefix does not hold, at least 1."""
     branches: tuple[int, ...]
     """Tokens of each branch."""
 
     @property
     def tokens(self) -> int:
-        """Tokens of the tree."""
+        """Tokens of the tree, the prefix left out."""
         return self.prompt + sum(self.branches)
 
 
@@ -59,6 +63,8 @@ class Batch:
     """(T,) int64."""
     positions: Tensor
     """(T,) int64: each branch goes on where its prompt ended."""
+    prefix: int
+    """Tokens at the start of the row that every prompt begins with."""
     trees: tuple[Tree, ...]
     sources: Tensor
     """(N,) int64: place in the row whose hidden state predicts the counted token."""
@@ -118,11 +124,13 @@ def _moved(holder: Batch | OnlineTargets, device: torch.device | str) -> dict[st
 def collate(examples: Sequence[Example], *, share_prompts: bool = True) -> Batch:
     """The batch of some examples, in their order.
 
-    share_prompts: each prompt once for all its branches; else once a branch (same numbers, more tokens).
+    share_prompts: each prompt once for all its branches, and the start that all prompts have in common once for all of them;
+    else each prompt once a branch (same numbers, more tokens).
     """
-    trees = tuple(chain.from_iterable(_trees(example, share_prompts) for example in examples))
-    starts = list(accumulate((tree.tokens for tree in trees), initial=0))
-    rows = _Rows()
+    prefix = _prefix([example.prompt for example in examples]) if share_prompts else 0
+    trees = tuple(chain.from_iterable(_trees(example, prefix, share_prompts) for example in examples))
+    starts = list(accumulate((tree.tokens for tree in trees), initial=prefix))
+    rows = _Rows(examples[0].prompt[:prefix] if examples else ())
     tree = 0
     for number, example in enumerate(examples):
         if share_prompts:
@@ -135,19 +143,30 @@ def collate(examples: Sequence[Example], *, share_prompts: bool = True) -> Batch
     return rows.batch(trees, tuple(examples))
 
 
-def _trees(example: Example, share_prompts: bool) -> tuple[Tree, ...]:
+def _prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with, the last token of none of them among them; 0 where sharing them saves little."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(prompts), max(prompts)  # in this order no other prompt has less in common with the first
+    most = min(map(len, prompts)) - 1
+    common = next((place for place in range(most) if first[place] != last[place]), most)
+    return common if common >= LEAST_PREFIX else 0
+
+
+def _trees(example: Example, prefix: int, share_prompts: bool) -> tuple[Tree, ...]:
     lengths = tuple(len(branch.ids) for branch in example.branches)
     if share_prompts:
-        return (Tree(len(example.prompt), lengths),)
+        return (Tree(len(example.prompt) - prefix, lengths),)
     return tuple(Tree(len(example.prompt), (length,)) for length in lengths)
 
 
 class _Rows:
     """Lists that grow tree by tree and become tensors at once."""
 
-    def __init__(self) -> None:
-        self.ids: list[int] = []
-        self.positions: list[int] = []
+    def __init__(self, prefix: tuple[int, ...]) -> None:
+        self.prefix = len(prefix)
+        self.ids: list[int] = list(prefix)
+        self.positions: list[int] = list(range(len(prefix)))
         self.sources: list[int] = []
         self.targets: list[int] = []
         self.weights: list[float] = []
@@ -157,9 +176,9 @@ class _Rows:
         self.group: list[int] = []
 
     def add(self, number: int, start: int, prompt: tuple[int, ...], branches: Sequence[Branch]) -> None:
-        self.ids.extend(prompt)
-        self.positions.extend(range(len(prompt)))
-        last = start + len(prompt) - 1
+        self.ids.extend(prompt[self.prefix :])
+        self.positions.extend(range(self.prefix, len(prompt)))
+        last = start + len(prompt) - self.prefix - 1
         for branch in branches:
             self._add_branch(number, last, len(prompt), branch)
 
@@ -182,6 +201,7 @@ class _Rows:
         return Batch(
             ids=torch.tensor(self.ids),
             positions=torch.tensor(self.positions),
+            prefix=self.prefix,
             trees=trees,
             sources=torch.tensor(self.sources, dtype=torch.int64),
             targets=torch.tensor(self.targets, dtype=torch.int64),

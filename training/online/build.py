@@ -83,13 +83,14 @@ def online_run(
     text = text_of(loaded.tokenizer, tokenizer.end_ids)
     sampler = Sampler(parts, pusher, text, method.max_new_tokens, method.temperature, settings.seed)
     sizes = _sizes(settings, method, len(order))
+    shares = settings.share_prompts and loaded.shares_prompts
     if isinstance(method, RestConfig):
-        return OnlineRun(loaded.module, RestFeed(method, order, sampler, sizes, held_out=held_out, tell=tell), pusher)
+        rest = RestFeed(method, order, sampler, sizes, held_out=held_out, tell=tell, share_prompts=shares)
+        return OnlineRun(loaded.module, rest, pusher)
     reference = reference_of(loaded.module, method.temperature)
     values, entropy = _values(settings, method, loaded, tell), method.entropy_bonus > 0
     actor = Actor(loaded.module, temperature=method.temperature, values=values, entropy=entropy)
-    shares = settings.share_prompts and loaded.shares_prompts and _critic_shares(values)
-    reader = Reader(actor, reference, settings.batch_size, shares, bfloat16)
+    reader = Reader(actor, reference, settings.batch_size, shares and _critic_shares(values), bfloat16)
     feed = PolicyGradientFeed(method, order, sampler, reader, sizes, held_out=held_out, tell=tell)
     return OnlineRun(actor, feed, pusher)
 

@@ -33,11 +33,13 @@ class RestFeed:
         *,
         held_out: HeldOut,
         tell: Tell,
+        share_prompts: bool = True,
     ) -> None:
-        """order: the prompts of all rollouts, one after another."""
+        """order: the prompts of all rollouts, one after another. share_prompts: whether the policy reads shared tokens once."""
         self._method, self._order, self._sampler, self._sizes = method, order, sampler, sizes
         self._plan = method.plan(sizes.batch * sizes.accumulation)
         self._held_out, self._watch = held_out, Watch(tell, float("inf"))
+        self._share_prompts = share_prompts
 
     @property
     def steps(self) -> int:
@@ -100,7 +102,7 @@ class RestFeed:
         generator = torch.Generator().manual_seed(seed_of(self._sampler.seed, name))
         drawn = _endless(pool, generator)
         for _ in range(self._method.improve_steps * self._sizes.accumulation):
-            yield collate([next(drawn) for _ in range(self._sizes.batch)])
+            yield collate([next(drawn) for _ in range(self._sizes.batch)], share_prompts=self._share_prompts)
 
 
 def _endless(pool: Sequence[Example], generator: torch.Generator) -> Iterator[Example]:
