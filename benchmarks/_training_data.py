@@ -46,6 +46,8 @@ class Lengths:
     unpadded: float
     shared: float
     """Of a row, its prompt counted once."""
+    prefix: float
+    """Of a batch, what all its prompts begin with."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _lengths(examples: Sequence[Example], batch: int) -> Lengths:
         padded=mean(padded),
         unpadded=mean(len(e.prompt) * len(e.completions) + sum(map(len, e.completions)) for e in examples),
         shared=mean(len(e.prompt) + sum(map(len, e.completions)) for e in examples),
+        prefix=mean(_in_common([e.prompt for e in group]) for group in cut(examples, batch)),
     )
 
 
@@ -144,3 +147,9 @@ def _write(path: Path, examples: Sequence[Example]) -> str:
     lines = [json.dumps(example.row, ensure_ascii=False) + "\n" for example in examples]
     path.write_text("".join(lines), encoding="utf-8")
     return str(path)
+
+
+def _in_common(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with."""
+    places = zip(*prompts, strict=False)
+    return next((number for number, place in enumerate(places) if len(set(place)) > 1), min(map(len, prompts)))

@@ -14,7 +14,8 @@ checked, and how far the losses of their steps are apart is printed. Matrix prod
 
 Prints, for each task, examples/s over the steps after the warm-up, tokens/s (the prompt counted once a response on every
 side), and the peak of resident memory; then the ratios. How much there is to gain depends on the data: the lengths of prompts
-and completions stand above each task, with the tokens of an example padded, unpadded, and with its prompt shared.
+and completions stand above each task, with the tokens of an example padded, unpadded, and with its prompt shared,
+and how many tokens all prompts of a batch begin with (a template's system prompt), which `ours` reads once a batch.
 """
 
 import argparse
@@ -176,7 +177,8 @@ def run_task(task: Task, model: Path, chosen: argparse.Namespace, directory: Pat
     n = prepared.lengths
     print(
         f"\n{task}: prompts {n.prompt:.0f} tokens in the mean, completions {n.completion:.0f}; an example {n.padded:.0f} "
-        f"tokens padded, {n.unpadded:.0f} unpadded, {n.shared:.0f} with its prompt shared",
+        f"tokens padded, {n.unpadded:.0f} unpadded, {n.shared:.0f} with its prompt shared; "
+        f"all prompts of a batch begin with the same {n.prefix:.0f}",
         flush=True,
     )
     report(task, measure(task, prepared, settings, chosen))

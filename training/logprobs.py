@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from trimtab.training.tied import TiedGradient
+
 LOGIT_BYTES = 64 * 2**20
 """Size of one slice of logits in float32."""
 KEPT_BYTES = 256 * 2**20
@@ -38,10 +40,12 @@ def token_logprobs(
     bias: Tensor | None = None,
     form: LogitForm = PLAIN,
     chunk: int = 0,
+    tied: TiedGradient | None = None,
 ) -> Tensor:
     """The log-probability of each target, (N,) float32, in nats.
 
     hidden: (N, H), any float dtype. head: (V, H). targets: (N,) int64. bias: (V,). chunk: tokens a slice, 0 = by memory.
+    tied: where the head's gradient is left, for the embedding that has the same weight; None: it is the head's.
     Logits are normalised in float32 whatever the dtype of the product. Few logits are kept for the backward pass; many are
     computed again a slice at a time: four head products in place of three, and no memory beyond a slice. With a frozen head
     the gradient of the hidden states is made in the forward pass: two products in all.
@@ -51,7 +55,7 @@ def token_logprobs(
     function = _FrozenHead if frozen and hidden.requires_grad and torch.is_grad_enabled() else _TrainedHead
     keeps = torch.is_grad_enabled() and 4 * len(hidden) * len(head) <= KEPT_BYTES
     with torch.autocast(hidden.device.type, enabled=False):  # the head's dtype follows the hidden states, forward and backward
-        result: Tensor = function.apply(hidden, head, targets, bias, form, chunk, keeps)
+        result: Tensor = function.apply(hidden, head, targets, bias, form, chunk, keeps, tied)
     return result
 
 
@@ -88,7 +92,15 @@ def _slope(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tenso
 class _TrainedHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int, keeps: bool
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        bias: Tensor | None,
+        form: LogitForm,
+        chunk: int,
+        keeps: bool,
+        tied: TiedGradient | None,
     ) -> Tensor:
         picked, normalisers, kept, cast = [], [], [], head.to(hidden.dtype)
         for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
@@ -100,7 +112,7 @@ class _TrainedHead(torch.autograd.Function):
                 kept.append(logits)
         empty = hidden.new_zeros(0, dtype=torch.float32)
         ctx.save_for_backward(hidden, head, targets, torch.cat(normalisers) if normalisers else empty, bias)
-        ctx.form, ctx.chunk, ctx.kept = form, chunk, kept
+        ctx.form, ctx.chunk, ctx.kept, ctx.tied = form, chunk, kept, tied
         return torch.cat(picked) if picked else empty
 
     @staticmethod
@@ -120,7 +132,11 @@ class _TrainedHead(torch.autograd.Function):
             of_head.add_product(slope.t(), h.float())
             of_bias.add_product(slope.t(), slope.new_ones(len(y), 1))
             begin += len(y)
-        return of_hidden, of_head.total(), None, of_bias.total(), None, None, None
+        total = of_head.total()
+        if ctx.tied is not None:
+            ctx.tied.hold(total)
+            total = None
+        return of_hidden, total, None, of_bias.total(), None, None, None, None
 
 
 class _Sum:
@@ -146,9 +162,17 @@ class _Sum:
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int, keeps: bool
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        bias: Tensor | None,
+        form: LogitForm,
+        chunk: int,
+        keeps: bool,
+        tied: TiedGradient | None,
     ) -> Tensor:
-        del keeps
+        del keeps, tied
         picked, slopes, cast = [], torch.zeros_like(hidden), head.to(hidden.dtype)
         begin = 0
         for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
@@ -164,7 +188,7 @@ class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (slopes,) = ctx.saved_tensors
-        return (slopes * gradient[:, None]).to(slopes.dtype), None, None, None, None, None, None
+        return (slopes * gradient[:, None]).to(slopes.dtype), *[None] * 7
 
 
 def sums(values: Tensor, response: Tensor, responses: int) -> Tensor:

@@ -206,7 +206,7 @@ def _quieten(network: Any) -> None:
 def fits(network: Any) -> bool:
     """Whether a network loaded with the attention of trees computes what plain rows compute.
 
-    By trial: two branches behind a prompt against the same two texts one by one.
+    By trial: two branches behind a prompt, handed over as embeddings, against the same two texts one by one as ids.
     """
     config = network.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -224,7 +224,8 @@ def _reads_the_same(network: Any, vocabulary: int) -> bool:
     training = network.training
     network.eval()
     try:
-        shared = hidden_states(network, batch)[batch.ends]
+        embedded = network.get_input_embeddings()(batch.ids)
+        shared = hidden_states(network, batch, embedded)[batch.ends]
         alone = torch.cat([_alone(network, first + ids) for ids in rest])
     except (TypeError, ValueError, RuntimeError):
         return False

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trimtab.training.attention import NAME, TreeMasks
 from trimtab.training.data.batch import Batch
 from trimtab.training.logprobs import LogitForm, sums, token_logprobs
+from trimtab.training.tied import TiedGradient, looked_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,7 @@ class Policy(_Around):
 
     def forward(self, batch: Batch, temperature: float = 1.0) -> Readout:
         """Log-probabilities of the counted tokens, at a sampling temperature."""
-        base = bare(self.network)
-        hidden = hidden_states(base, batch).index_select(0, batch.sources)
-        logprobs = head_logprobs(base, hidden, batch.targets, temperature)
+        logprobs, _ = read_language(bare(self.network), batch, temperature)
         return Readout(logprobs=logprobs, logps=sums(logprobs * batch.weights, batch.response, batch.responses))
 
 
@@ -87,14 +86,28 @@ def without_adapter(network: Any) -> Iterator[None]:
         yield
 
 
-def hidden_states(base: Any, batch: Batch) -> Tensor:
-    """The last hidden states (T, H) of a batch's row."""
+def read_language(base: Any, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (N,) of the counted tokens, and the hidden states (N, H) that they are read from."""
+    found = looked_up(base, batch.ids) if base.config._attn_implementation == NAME else None
+    embedded, tied = found or (None, None)
+    hidden = hidden_states(base, batch, embedded).index_select(0, batch.sources)
+    return head_logprobs(base, hidden, batch.targets, temperature, tied), hidden
+
+
+def hidden_states(base: Any, batch: Batch, embedded: Tensor | None = None) -> Tensor:
+    """The last hidden states (T, H) of a batch's row.
+
+    embedded: the embeddings (T, H) of its ids, where they are known; only for the attention of trees.
+    """
     body = base.base_model
     if base.config._attn_implementation == NAME:
         masks = TreeMasks.of(batch.prefix, batch.trees, batch.ids.device)
-        output = body(input_ids=batch.ids[None], position_ids=batch.positions[None], trees=masks, use_cache=False)
+        told = {"input_ids": batch.ids[None]} if embedded is None else {"inputs_embeds": embedded[None]}
+        output = body(**told, position_ids=batch.positions[None], trees=masks, use_cache=False)
         row: Tensor = output.last_hidden_state[0]
         return row
+    if embedded is not None:
+        raise TypeError("a network whose attention is its own is given ids")
     return _padded(body, batch)
 
 
@@ -111,11 +124,11 @@ def _padded(body: Any, batch: Batch) -> Tensor:
     return torch.cat([row[:size] for row, size in zip(hidden, sizes, strict=True)])
 
 
-def head_logprobs(base: Any, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+def head_logprobs(base: Any, hidden: Tensor, targets: Tensor, temperature: float, tied: TiedGradient | None = None) -> Tensor:
     """Log-probabilities of targets from hidden states, through the model's own scaling and capping of logits."""
     head = base.get_output_embeddings()
     form = logit_form(base.config)._replace(temperature=temperature)
-    return token_logprobs(hidden, head.weight, targets, bias=head.bias, form=form)
+    return token_logprobs(hidden, head.weight, targets, bias=head.bias, form=form, tied=tied)
 
 
 def logit_form(config: Any) -> LogitForm:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trimtab.training.data.batch import Batch
 from trimtab.training.logprobs import sums
-from trimtab.training.networks import Policy, Readout, bare, head_logprobs, hidden_states, without_adapter
+from trimtab.training.networks import Policy, Readout, bare, hidden_states, read_language, without_adapter
 from trimtab.training.online.entropy import entropies
 
 VALUE = "value"
@@ -52,8 +52,7 @@ class Actor(nn.Module):
     def read(self, batch: Batch, *, entropy: bool) -> Readout:
         """The same, with entropies or without."""
         base = bare(self.network)
-        hidden = hidden_states(base, batch).index_select(0, batch.sources)
-        logprobs = head_logprobs(base, hidden, batch.targets, self.temperature)
+        logprobs, hidden = read_language(base, batch, self.temperature)
         return Readout(
             logprobs=logprobs,
             logps=sums(logprobs * batch.weights, batch.response, batch.responses),
