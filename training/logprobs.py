@@ -12,6 +12,8 @@ from trimtab.training.tied import TiedGradient
 
 LOGIT_BYTES = 64 * 2**20
 """Size of one slice of logits in float32."""
+CACHE_BYTES = 2 * 2**20
+"""Logits that are worked on together on a CPU."""
 KEPT_BYTES = 256 * 2**20
 """Logits up to this size are kept for the backward pass; larger ones are computed again."""
 
@@ -71,14 +73,29 @@ def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None, form: LogitForm) 
     return logits if form.temperature == 1.0 else logits.div_(form.temperature)
 
 
+def _rows(logits: Tensor) -> tuple[Tensor, ...]:
+    """The logits in parts that a CPU's cache holds, for one operation after another; elsewhere whole."""
+    rows = max(1, CACHE_BYTES // (4 * logits.shape[1])) if logits.device.type == "cpu" else max(1, len(logits))
+    return logits.split(rows)
+
+
 def _pick(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The targets' log-probabilities and the log of the normaliser, each (n,)."""
-    normaliser = torch.logsumexp(logits, dim=-1)
+    normaliser = torch.cat([torch.logsumexp(part, dim=-1) for part in _rows(logits)])
     return logits.gather(-1, targets[:, None])[:, 0] - normaliser, normaliser
 
 
 def _slope(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tensor, form: LogitForm) -> Tensor:
     """Gradient of the head's own product, (n, V): c (one-hot(y) - softmax) through the form; overwrites the logits."""
+    parts = _rows(logits)
+    rows = len(parts[0])
+    rest = (one.split(rows) for one in (targets, normalisers, gradient))
+    for part, target, normaliser, own in zip(parts, *rest, strict=True):
+        _slope_of_rows(part, target, normaliser, own, form)
+    return logits
+
+
+def _slope_of_rows(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tensor, form: LogitForm) -> None:
     through = None
     if form.cap is not None:
         through = 1.0 - (logits * (form.temperature / form.cap)).square_()
@@ -86,7 +103,8 @@ def _slope(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tenso
     slope.scatter_add_(-1, targets[:, None], gradient[:, None].to(slope.dtype))
     if through is not None:
         slope.mul_(through)
-    return slope if form.scale == form.temperature else slope.mul_(form.scale / form.temperature)
+    if form.scale != form.temperature:
+        slope.mul_(form.scale / form.temperature)
 
 
 class _TrainedHead(torch.autograd.Function):
