@@ -53,12 +53,16 @@ def key(example: Example, branch: Branch) -> bytes:
 
 
 def fingerprint(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
-    """The hash of a model's weights, a fresh adapter's left out, and of the dtype they are computed in."""
+    """The hash of a model's weights, a fresh adapter's left out, and of the dtype they are computed in.
+
+    It is the same with an adapter and without: both have one reference.
+    """
     digest = hashlib.blake2b(VERSION + str(dtype).encode(), digest_size=16)
     for name, tensor in module.state_dict().items():
         if ".lora_" in name:
             continue
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        own = name.replace("base_model.model.", "", 1).replace(".base_layer.", ".")
+        digest.update(f"{own}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 

@@ -80,3 +80,13 @@ def test_the_adapter_switched_off_is_the_base(llama: Path) -> None:
         expected = base(batch).logps
     assert torch.equal(off, expected)
     assert not torch.allclose(adapted, expected, atol=1e-2)
+
+
+def test_a_run_with_an_adapter_reads_what_a_run_without_wrote(llama: Path, tmp_path: Path) -> None:
+    adapted = load(str(llama), "language", lora=LoraSettings(r=4)).module
+    assert isinstance(adapted, Policy)
+    assert fingerprint(adapted) == fingerprint(policy(llama))
+    computed = list[int]()
+    for module in (policy(llama), adapted):
+        reference_logps(module, EXAMPLES, tmp_path, progress=lambda done, of: computed.append(of))
+    assert computed == [4]
