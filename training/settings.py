@@ -70,8 +70,7 @@ class TrainSettings(BaseModel):
     checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, a fraction of the memory."""
     share_prompts: bool = True
-    """Read a prompt once for all its answers, and the start that all prompts of a batch have in common, such as a system
-    prompt, once for all of them, where the model allows it: the same numbers, faster."""
+    """Where the model allows it, read a prompt once for its answers, and the prompts' common start once: the same, faster."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; default torch's own."""
 

@@ -183,7 +183,7 @@ SharePrompts = Annotated[
     bool | None,
     _option(
         COST,
-        "Read a prompt once for all its answers, where the model allows it: the same numbers, faster.",
+        "Where the model allows it, read a prompt once for its answers, and the prompts' common start once: the same, faster.",
         "--share-prompts/--no-share-prompts",
         default="share-prompts",
     ),
