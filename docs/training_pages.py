@@ -393,8 +393,8 @@ Normalisation is over the whole optimizer step: `--batch-size 8` and `--batch-si
 of `--batch-size 4` compute the same step (but for `kto`, whose drift is that of a micro-batch). Losses are sums over
 items (tokens, pairs, lists), divided once.
 
-Nothing is padded. A prompt is read once for all its answers, and what all prompts of a micro-batch begin with, such as a
-system prompt, once for all of them: the longer the system prompt and the larger the micro-batch, the more that saves.
+Where the model's attention allows it, nothing is padded: a prompt is read once for all its answers, and what all prompts of
+a micro-batch begin with, such as a system prompt, once for all of them. Long system prompts and large micro-batches gain most.
 
 ## Several processes
 

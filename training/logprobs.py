@@ -54,10 +54,13 @@ def token_logprobs(
     """
     chunk = chunk or slice_tokens(head.shape[0])
     frozen = not head.requires_grad and (bias is None or not bias.requires_grad)
-    function = _FrozenHead if frozen and hidden.requires_grad and torch.is_grad_enabled() else _TrainedHead
     keeps = torch.is_grad_enabled() and 4 * len(hidden) * len(head) <= KEPT_BYTES
+    result: Tensor
     with torch.autocast(hidden.device.type, enabled=False):  # the head's dtype follows the hidden states, forward and backward
-        result: Tensor = function.apply(hidden, head, targets, bias, form, chunk, keeps, tied)
+        if frozen and hidden.requires_grad and torch.is_grad_enabled():
+            result = _FrozenHead.apply(hidden, head, targets, bias, form, chunk)
+        else:
+            result = _TrainedHead.apply(hidden, head, targets, bias, form, chunk, keeps, tied)
     return result
 
 
@@ -73,24 +76,22 @@ def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None, form: LogitForm) 
     return logits if form.temperature == 1.0 else logits.div_(form.temperature)
 
 
-def _rows(logits: Tensor) -> tuple[Tensor, ...]:
-    """The logits in parts that a CPU's cache holds, for one operation after another; elsewhere whole."""
-    rows = max(1, CACHE_BYTES // (4 * logits.shape[1])) if logits.device.type == "cpu" else max(1, len(logits))
-    return logits.split(rows)
+def _rows(logits: Tensor) -> int:
+    """Rows of logits that a CPU's cache holds, for one operation after another; elsewhere all."""
+    return max(1, CACHE_BYTES // (4 * logits.shape[1]) if logits.device.type == "cpu" else len(logits))
 
 
 def _pick(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The targets' log-probabilities and the log of the normaliser, each (n,)."""
-    normaliser = torch.cat([torch.logsumexp(part, dim=-1) for part in _rows(logits)])
+    normaliser = torch.cat([torch.logsumexp(part, dim=-1) for part in logits.split(_rows(logits))])
     return logits.gather(-1, targets[:, None])[:, 0] - normaliser, normaliser
 
 
 def _slope(logits: Tensor, targets: Tensor, normalisers: Tensor, gradient: Tensor, form: LogitForm) -> Tensor:
     """Gradient of the head's own product, (n, V): c (one-hot(y) - softmax) through the form; overwrites the logits."""
-    parts = _rows(logits)
-    rows = len(parts[0])
-    rest = (one.split(rows) for one in (targets, normalisers, gradient))
-    for part, target, normaliser, own in zip(parts, *rest, strict=True):
+    rows = _rows(logits)
+    parts = zip(*(one.split(rows) for one in (logits, targets, normalisers, gradient)), strict=True)
+    for part, target, normaliser, own in parts:
         _slope_of_rows(part, target, normaliser, own, form)
     return logits
 
@@ -180,17 +181,8 @@ class _Sum:
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        head: Tensor,
-        targets: Tensor,
-        bias: Tensor | None,
-        form: LogitForm,
-        chunk: int,
-        keeps: bool,
-        tied: TiedGradient | None,
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, form: LogitForm, chunk: int
     ) -> Tensor:
-        del keeps, tied
         picked, slopes, cast = [], torch.zeros_like(hidden), head.to(hidden.dtype)
         begin = 0
         for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
@@ -206,7 +198,7 @@ class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (slopes,) = ctx.saved_tensors
-        return (slopes * gradient[:, None]).to(slopes.dtype), *[None] * 7
+        return (slopes * gradient[:, None]).to(slopes.dtype), None, None, None, None, None
 
 
 def sums(values: Tensor, response: Tensor, responses: int) -> Tensor:

@@ -91,7 +91,7 @@ def read_language(base: Any, batch: Batch, temperature: float) -> tuple[Tensor, 
     found = looked_up(base, batch.ids) if base.config._attn_implementation == NAME else None
     embedded, tied = found or (None, None)
     hidden = hidden_states(base, batch, embedded).index_select(0, batch.sources)
-    return head_logprobs(base, hidden, batch.targets, temperature, tied), hidden
+    return _head_logprobs(base, hidden, batch.targets, temperature, tied), hidden
 
 
 def hidden_states(base: Any, batch: Batch, embedded: Tensor | None = None) -> Tensor:
@@ -124,7 +124,7 @@ def _padded(body: Any, batch: Batch) -> Tensor:
     return torch.cat([row[:size] for row, size in zip(hidden, sizes, strict=True)])
 
 
-def head_logprobs(base: Any, hidden: Tensor, targets: Tensor, temperature: float, tied: TiedGradient | None = None) -> Tensor:
+def _head_logprobs(base: Any, hidden: Tensor, targets: Tensor, temperature: float, tied: TiedGradient | None = None) -> Tensor:
     """Log-probabilities of targets from hidden states, through the model's own scaling and capping of logits."""
     head = base.get_output_embeddings()
     form = logit_form(base.config)._replace(temperature=temperature)
